@@ -1,0 +1,1 @@
+"""The demo model: small networks of the published structure, so that everything runs without a download."""

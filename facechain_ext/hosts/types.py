@@ -1,0 +1,127 @@
+"""Where we run: what a workflow may ask of a host, whichever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from facechain_ext.engine.adapter import Adapter
+    from facechain_ext.engine.injection import Person
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora:
+    """A LoRA to apply: its file, or the name under which the host lists it, and its weight."""
+
+    source: str | Path
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Control:
+    """A ControlNet unit: model file or name, the control picture ready for the model (a skeleton, edges, ...), its weight and its part of the steps."""
+
+    model: str | Path
+    image: Image.Image
+    weight: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paint:
+    """A request for pictures in the words of the WebUI.
+
+    Sizes in pixels, multiples of 8. Picture i of `count` uses `seed + i`, so it is the same alone and in any batch.
+    image without mask: img2img; with mask (white = repaint): inpaint; strength: denoising strength of both.
+    persons with an adapter: identity is injected; without: the plain model.
+    """
+
+    prompt: str
+    negative: str = ""
+    width: int = 512
+    height: int = 512
+    steps: int = 30
+    sampler: str = "DPM++ 2M Karras"
+    cfg: float = 7.0
+    seed: int = 0
+    count: int = 1
+    batch: int = 1
+    clip_skip: int = 1
+    image: Image.Image | None = None
+    mask: Image.Image | None = None
+    strength: float = 0.75
+    loras: tuple[Lora, ...] = ()
+    controls: tuple[Control, ...] = ()
+    adapter: Adapter | None = None
+    persons: tuple[Person, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Painted:
+    """One finished picture (RGB) and the seed that made it."""
+
+    image: Image.Image
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where the work is: picture index (from 0) of count, step (finished steps) of steps; preview where the host has one."""
+
+    picture: int
+    pictures: int
+    step: int
+    steps: int
+    preview: Image.Image | None = None
+
+
+Report = Callable[[Progress], None]
+"""Called after each step; raising Interrupted from it stops the work between steps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folders:
+    """Where the host keeps things; None where it has no such folder."""
+
+    models: Path
+    outputs: Path | None = None
+    loras: Path | None = None
+    checkpoints: Path | None = None
+    controlnets: Path | None = None
+
+
+class Host(Protocol):
+    """A place that makes pictures."""
+
+    name: str
+    folders: Folders
+
+    def paint(self, request: Paint, report: Report | None = None) -> Iterator[Painted]:
+        """Make `request.count` pictures, each handed over as soon as it is finished."""
+        ...
+
+    def checkpoint(self) -> str:
+        """Name and short hash of the loaded checkpoint, as the info text states it."""
+        ...
+
+    def checkpoints(self) -> list[str]:
+        """Checkpoints the host can load."""
+        ...
+
+    def loras(self) -> list[str]:
+        """LoRAs in the host's folder."""
+        ...
+
+    def controlnets(self) -> list[str]:
+        """ControlNet models the host can load."""
+        ...
+
+    def samplers(self) -> list[str]:
+        """Samplers under the WebUI's names."""
+        ...

@@ -1,0 +1,1 @@
+"""What the user wants, one readable page each."""
