@@ -2,47 +2,33 @@
 
 A Stable Diffusion 1.5 checkpoint (UNet of 16 attention blocks, VAE ×8, CLIP with its real tokenizer), the TransFace encoder, the
 resampler and its 16 gated layers (FACTS of the published files: FaceChain-FACT, revision v1.0.0). Random and trained demo weights
-share these sizes. The dictionaries are configurations of diffusers and transformers; nothing here imports either.
+share these sizes. The dictionaries are the arguments of diffusers', transformers' and the engine's classes; nothing here imports them.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True, kw_only=True)
-class EncoderSizes:
-    """TransFace: 112×112 pixels in patches of 9 (12×12 = 144 tokens), width `dim`; the global embedding is as wide."""
+ENCODER: dict[str, int] = {"dim": 128, "depth": 6, "heads": 2, "hidden": 512, "patch": 9, "tokens": 144, "embedding": 128}
+"""TransFace (engine.encoder.EncoderSizes): 112×112 pixels in patches of 9 are 12×12 = 144 tokens."""
 
-    image: int = 112
-    patch: int = 9
-    tokens: int = 144
-    dim: int = 128
-    depth: int = 6
-    heads: int = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResamplerSizes:
-    """Resampler: `queries` latents of width `dim` read the encoder's tokens (`in_dim`) into face tokens (`out_dim` = width of the text)."""
-
-    dim: int = 192
-    depth: int = 2
-    dim_head: int = 64
-    heads: int = 3
-    queries: int = 16
-    in_dim: int = 128
-    out_dim: int = 128
-
-
-ENCODER = EncoderSizes()
-RESAMPLER = ResamplerSizes()
+RESAMPLER: dict[str, int] = {
+    "dim": 192,
+    "depth": 2,
+    "heads": 3,
+    "inner": 192,
+    "queries": 16,
+    "in_dim": 128,
+    "out_dim": 128,
+    "hidden": 768,
+}
+"""Resampler (engine.resampler.ResamplerSizes): the encoder's tokens in, 16 face tokens as wide as the text out."""
 
 UNET: dict[str, Any] = {
     "sample_size": 32,

@@ -6,14 +6,12 @@ Made on this machine in seconds, equal byte for byte wherever they are made. Eve
 from __future__ import annotations
 
 import math
-import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facechain_ext.demo import architecture as sizes
-from facechain_ext.errors import CannotWrite
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,25 +27,11 @@ ALPHA = 0.8  # tanh(0.8) = 0.66: the gates are open, so that the adapter shows
 
 def write_random(checkpoint: Path, encoder: Path, adapter: Path) -> None:
     """Write the three files. CannotWrite where the folder refuses; nothing half-written stays."""
-    write(checkpoint, random_checkpoint())
-    write(encoder, {name: random_tensor(name, shape) for name, shape in encoder_shapes()})
-    write(adapter, {name: random_tensor(name, shape) for name, shape in adapter_shapes()})
+    from facechain_ext.engine.checkpoints import write_tensors
 
-
-def write(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write a safetensors file beside its place, then move it there."""
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, partial, metadata=METADATA)
-        partial.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise CannotWrite(f"The demo model cannot be written to {path.parent} ({error}): choose another models folder or free some space.") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    write_tensors(random_checkpoint(), checkpoint, METADATA)
+    write_tensors({name: random_tensor(name, shape) for name, shape in encoder_shapes()}, encoder, METADATA)
+    write_tensors({name: random_tensor(name, shape) for name, shape in adapter_shapes()}, adapter, METADATA)
 
 
 def random_checkpoint() -> dict[str, Tensor]:
@@ -87,23 +71,24 @@ def _values(name: str, shape: Shape, noise: np.random.Generator) -> np.ndarray:
 def encoder_shapes() -> Iterator[tuple[str, Shape]]:
     """Names and shapes of TransFace's tensors."""
     e = sizes.ENCODER
-    d, tokens, flat = e.dim, e.tokens, e.tokens * e.dim
+    d, tokens, patch, wide = e["dim"], e["tokens"], e["patch"], e["embedding"]
+    flat = tokens * d
     yield from (("pos_embed", (1, tokens, d)), ("mask_token", (1, 1, d)))
-    yield from (("patch_embed.proj.weight", (d, 3, e.patch, e.patch)), ("patch_embed.proj.bias", (d,)))
-    for i in range(e.depth):
+    yield from (("patch_embed.proj.weight", (d, 3, patch, patch)), ("patch_embed.proj.bias", (d,)))
+    for i in range(e["depth"]):
         block = f"blocks.{i}."
         yield from _norm(f"{block}norm1", d)
         yield f"{block}attn.qkv.weight", (3 * d, d)
         yield from _linear(f"{block}attn.proj", d, d)
         yield from _norm(f"{block}norm2", d)
-        yield from _linear(f"{block}mlp.fc1", 4 * d, d)
-        yield from _linear(f"{block}mlp.fc2", d, 4 * d)
+        yield from _linear(f"{block}mlp.fc1", e["hidden"], d)
+        yield from _linear(f"{block}mlp.fc2", d, e["hidden"])
     yield from _norm("norm", d)
     yield from (("senet.0.weight", (tokens, flat)), ("senet.2.weight", (tokens, tokens)))
-    yield "feature.0.weight", (d, flat)
-    yield from _batch_norm("feature.1", d)
-    yield "feature.2.weight", (d, d)
-    yield from _batch_norm("feature.3", d)
+    yield "feature.0.weight", (wide, flat)
+    yield from _batch_norm("feature.1", wide)
+    yield "feature.2.weight", (wide, wide)
+    yield from _batch_norm("feature.3", wide)
 
 
 def adapter_shapes() -> Iterator[tuple[str, Shape]]:
@@ -117,25 +102,25 @@ def adapter_shapes() -> Iterator[tuple[str, Shape]]:
 
 def _resampler_shapes() -> Iterator[tuple[str, Shape]]:
     r = sizes.RESAMPLER
-    inner = r.heads * r.dim_head
-    yield "latents", (1, r.queries, r.dim)
-    yield from _linear("proj_in", r.dim, r.in_dim)
-    for i in range(r.depth):
-        yield from _norm(f"layers.{i}.0.norm1", r.dim)
-        yield from _norm(f"layers.{i}.0.norm2", r.dim)
-        yield f"layers.{i}.0.to_q.weight", (inner, r.dim)
-        yield f"layers.{i}.0.to_kv.weight", (2 * inner, r.dim)
-        yield f"layers.{i}.0.to_out.weight", (r.dim, inner)
-        yield from _norm(f"layers.{i}.1.0", r.dim)
-        yield f"layers.{i}.1.1.weight", (4 * r.dim, r.dim)
-        yield f"layers.{i}.1.3.weight", (r.dim, 4 * r.dim)
-    yield from _linear("proj_out", r.out_dim, r.dim)
-    yield from _norm("norm_out", r.out_dim)
+    dim, inner, hidden, out = r["dim"], r["inner"], r["hidden"], r["out_dim"]
+    yield "latents", (1, r["queries"], dim)
+    yield from _linear("proj_in", dim, r["in_dim"])
+    for i in range(r["depth"]):
+        yield from _norm(f"layers.{i}.0.norm1", dim)
+        yield from _norm(f"layers.{i}.0.norm2", dim)
+        yield f"layers.{i}.0.to_q.weight", (inner, dim)
+        yield f"layers.{i}.0.to_kv.weight", (2 * inner, dim)
+        yield f"layers.{i}.0.to_out.weight", (dim, inner)
+        yield from _norm(f"layers.{i}.1.0", dim)
+        yield f"layers.{i}.1.1.weight", (hidden, dim)
+        yield f"layers.{i}.1.3.weight", (dim, hidden)
+    yield from _linear("proj_out", out, dim)
+    yield from _norm("norm_out", out)
 
 
 def _site_shapes(c: int) -> Iterator[tuple[str, Shape]]:
     yield from (("alpha_attn", ()), ("alpha_dense", ()))
-    yield from _linear("linear", c, sizes.RESAMPLER.out_dim)
+    yield from _linear("linear", c, sizes.RESAMPLER["out_dim"])
     for name in ("attn.to_q", "attn.to_k", "attn.to_v"):
         yield f"{name}.weight", (c, c)
     yield from _linear("attn.to_out.0", c, c)

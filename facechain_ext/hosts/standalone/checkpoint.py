@@ -7,7 +7,7 @@ the demo's small networks and the published ones load by the same code.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, con
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from facechain_ext.engine.checkpoints import read_tensors
 from facechain_ext.errors import BadWeights, UnsupportedModel
-from facechain_ext.hosts.standalone.tensors import fill, read_tensors
 
 PRESET = Path(__file__).parents[2] / "presets" / "sd15"
 UNET, VAE, CLIP = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer."
@@ -38,7 +38,7 @@ class Networks:
 
 def load_networks(path: Path, device: torch.device, dtype: torch.dtype) -> Networks:
     """The networks of a checkpoint file; UnsupportedModel where it is another kind of model, BadWeights where it is broken."""
-    tensors = read_tensors(path)
+    tensors, _ = read_tensors(path)
     refuse_others(tensors, path)
     return Networks(
         unet=_frozen(_unet(tensors, path, dtype).to(device)),
@@ -181,3 +181,24 @@ def same_width(module: nn.Module, other: nn.Module) -> bool:
 def tuple_of(value: Any) -> tuple[Any, ...]:
     """A configuration value as a tuple, whether it was written as list, tuple or number."""
     return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+
+
+def fill(module: nn.Module, state: Mapping[str, Tensor], path: Path, part: str, dtype: torch.dtype) -> None:
+    """Load `state` as `dtype` into `module`, every tensor of it; what is missing or of another shape is named by its first keys."""
+    wanted = module.state_dict()
+    missing = [key for key in wanted if key not in state]
+    misshapen = [
+        f"{key} {list(state[key].shape)} instead of {list(value.shape)}"
+        for key, value in wanted.items()
+        if key in state and state[key].shape != value.shape
+    ]
+    if missing or misshapen:
+        found = [f"{len(missing)} tensors missing ({_first(missing)})"] if missing else []
+        found += [f"{len(misshapen)} misshapen ({_first(misshapen)})"] if misshapen else []
+        raise BadWeights(f"The {part} in {path} does not fit Stable Diffusion 1.5: {', '.join(found)}; use a complete SD1.5 model.")
+    cast = {key: state[key].to(dtype) if state[key].is_floating_point() else state[key] for key in wanted}
+    module.load_state_dict(cast, strict=True, assign=True)
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
