@@ -157,12 +157,13 @@ def write_tensors(tensors: Tensors, target: Path, metadata: Mapping[str, str]) -
     partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, partial, dict(metadata))
-        os.replace(partial, target)
+        try:
+            save_file(tensors, partial, dict(metadata))
+            os.replace(partial, target)
+        finally:
+            partial.unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:
         raise CannotWrite(f"{target} cannot be written ({_first_line(error)}): choose another folder or free some space.") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def fingerprint(tensors: Iterable[Tensor]) -> str:
