@@ -9,11 +9,13 @@ an old Python comes as far as the sentence that it is too old.
 
 import sys
 
+# pyright: reportTypeCommentUsage=false
+
 NEEDED = (3, 11)
 
 if sys.version_info < NEEDED:
     sys.stderr.write(
-        "Python %d.%d or newer is needed; this is %d.%d (%s). Install a newer one and start run.py with it, for instance: python3.11 run.py\n"
+        "Python %d.%d or newer is needed; this is %d.%d (%s): install a newer one and start run.py with it, as in python3.11 run.py\n"
         % (NEEDED + tuple(sys.version_info[:2]) + (sys.executable,))
     )
     sys.exit(2)
@@ -30,8 +32,8 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence  # noqa: F401 used in type comments
-from typing import Any, NoReturn  # noqa: F401 used in type comments
+from collections.abc import Generator, Mapping, Sequence  # noqa: F401 used in type comments
+from typing import Any, NoReturn, cast  # noqa: F401 used in type comments
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 
@@ -110,10 +112,10 @@ def stamped(folder):  # type: (str) -> dict[str, str]
     """Fingerprints of the locks that were installed to the end, by lock; empty where none was, or the stamp is not one."""
     try:
         with open(os.path.join(folder, STAMP), encoding="utf-8") as file:
-            stamp = json.load(file)
+            stamp = json.load(file)  # type: Any
     except (OSError, ValueError):
         return {}
-    return stamp if isinstance(stamp, dict) else {}
+    return cast("dict[str, str]", stamp) if isinstance(stamp, dict) else {}
 
 
 def missing(folder, extra):  # type: (str, str) -> list[str]
@@ -244,13 +246,20 @@ def child_environment(**more):  # type: (str) -> dict[str, str]
     return dict(kept, **more)
 
 
-def follow(command, environment, line, meaning=None):  # type: (Sequence[str], Mapping[str, str], Line, Pip | None) -> tuple[int, list[str]]
+def follow(command, environment, line, meaning=None):
+    # type: (Sequence[str], Mapping[str, str], Line, Pip | None) -> tuple[int, list[str]]
     """Run a child to its end with its output read and the progress line kept alive; its exit code and its lines.
 
     A child is never left behind: whatever ends this function early, Ctrl-C too, ends the child first.
     """
     child = subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace"
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
     )
     arriving = queue.Queue()  # type: queue.Queue[str | None]
     threading.Thread(target=pour, args=(child.stdout, arriving), daemon=True).start()
@@ -293,11 +302,11 @@ def explain(lines, doing, folder):  # type: (Sequence[str], str, str) -> str
     """One sentence for a child that failed, from what it wrote."""
     text = "\n".join(lines)
     if re.search(NO_SPACE, text, re.I):
-        return "the disk is full while %s: free some gigabytes where %s lies, or set FACECHAIN_VENV to a folder on another disk" % (doing, folder)
+        return "the disk is full while %s: free some gigabytes at %s, or set FACECHAIN_VENV to a folder on another disk" % (doing, folder)
     if re.search(NO_WRITE, text, re.I):
-        return "%s cannot be written while %s: give yourself the right to, or set FACECHAIN_VENV to a folder of yours" % (folder, doing)
+        return "%s cannot be written while %s: get the right to, or set FACECHAIN_VENV to a folder of yours" % (folder, doing)
     if "ensurepip" in text:
-        return "this Python has no ensurepip, which a virtual environment needs: install the package python3-venv of your system and start again"
+        return "this Python has no ensurepip, which a virtual environment needs: install your system's package python3-venv"
     if re.search(NO_NETWORK, text, re.I):
         return "the network cannot be reached while %s: check it (and pip's proxy) and start again; what was fetched is kept" % doing
     found = re.search(r"No matching distribution found for (\S+)", text)
@@ -316,7 +325,7 @@ def check_space(folder, locks):  # type: (str, Sequence[str]) -> None
     free, need = shutil.disk_usage(place).free, SPACE if MAIN_LOCK in locks else SPACE_MORE
     if free < need:
         raise_stop(
-            "at least %.1f GB of disk are needed where %s lies and %.1f GB are free: free some, or set FACECHAIN_VENV to a folder on another disk"
+            "at least %.1f GB of disk are needed at %s and %.1f GB are free: free some, or set FACECHAIN_VENV to a folder on another disk"
             % (need / 1e9, folder, free / 1e9)
         )
 
@@ -329,7 +338,7 @@ def check_owner(folder):  # type: (str) -> None
 
 
 @contextlib.contextmanager
-def alone(folder, line):  # type: (str, Line) -> Iterator[None]
+def alone(folder, line):  # type: (str, Line) -> Generator[None]
     """Only one process at a time changes the environment; the system lets go of the gate whichever way this one ends."""
     try:
         os.makedirs(folder, exist_ok=True)
@@ -366,7 +375,7 @@ def refusal(problem, folder):  # type: (OSError, str) -> str
     """One sentence for a folder that this process cannot write to."""
     if problem.errno in (errno.ENOSPC, errno.EDQUOT):
         return explain(["errno 28"], "preparing it", folder)
-    return "%s cannot be written (%s): give yourself the right to, or set FACECHAIN_VENV to a folder of yours" % (folder, problem.strerror)
+    return "%s cannot be written (%s): get the right to, or set FACECHAIN_VENV to a folder of yours" % (folder, problem.strerror)
 
 
 def usable(folder):  # type: (str) -> bool
