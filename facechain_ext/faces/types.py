@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
+
+from facechain_ext.errors import NoFace
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,3 +95,19 @@ class FaceAnalyser(Protocol):
     def embed(self, image: Image.Image, face: Face) -> np.ndarray:
         """A float32 vector of length 1 that tells persons apart by cosine."""
         ...
+
+
+def left_to_right(faces: Sequence[Face]) -> list[Face]:
+    """The faces in the order in which a person counts them."""
+    return sorted(faces, key=lambda face: (face.box[0], face.box[1]))
+
+
+def pick(faces: Sequence[Face], number: int | None = None, name: str = "the photo") -> Face:
+    """The largest face, or face `number`, counted from the left beginning with 1. NoFace where there is none."""
+    if not faces:
+        raise NoFace(f"No face found in {name}: use one where the face is at least 64 pixels wide and turned to the camera.")
+    if number is None:
+        return max(faces, key=lambda face: face.area)
+    if not 1 <= number <= len(faces):
+        raise NoFace(f"There is no face {number} in {name}, only {len(faces)}: give a number from 1, counted from the left.")
+    return left_to_right(faces)[number - 1]
