@@ -1,0 +1,77 @@
+"""A trainer's command line, derived from its settings: a frozen dataclass whose fields are the options."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from facechain_ext.errors import BadInput
+from facechain_ext.training.checkpoint import default_folder
+
+Settings = TypeVar("Settings")
+PACE = {"steps", "log_every", "sheet_every", "save_seconds", "device", "threads"}
+
+
+def option(default: Any, label: str, choices: Sequence[str] = ()) -> Any:
+    """A field of a settings dataclass with the words that explain it."""
+    return field(default=default, metadata={"label": label, "choices": tuple(choices)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """Options every trainer has."""
+
+    steps: int = option(1000, "how many optimiser steps in all")
+    batch: int = option(32, "pictures per step")
+    rate: float = option(1e-3, "highest learning rate; cosine to a twentieth of it")
+    warmup: int = option(200, "steps until the learning rate is reached")
+    decay: float = option(0.999, "decay of the moving average of the weights")
+    seed: int = option(0, "all randomness comes from it")
+    autocast: bool = option(False, "compute in bfloat16 where torch deems it safe")
+    device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
+    threads: int = option(0, "torch threads; 0 leaves torch's choice")
+    log_every: int = option(50, "steps per row of log.csv")
+    sheet_every: int = option(500, "steps per sample sheet")
+    save_seconds: float = option(180.0, "seconds between checkpoints")
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "log_every", "sheet_every"):
+            if getattr(self, name) < 1:
+                raise BadInput(f"--{name.replace('_', '-')} is {getattr(self, name)}: it must be at least 1.")
+
+
+def parse(kind: type[Settings], name: str, summary: str, argv: Sequence[str]) -> tuple[Settings, Path]:
+    """Settings and the working folder from the command line."""
+    parser = argparse.ArgumentParser(prog=f"facechain_ext {name}", description=summary, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=default_folder(name.removeprefix("train-")), help="checkpoints, log and samples")
+    for one in fields(kind):  # type: ignore[arg-type]  # a dataclass by contract
+        _add(parser, one)
+    given = vars(parser.parse_args(argv))
+    folder = given.pop("folder")
+    return kind(**given), folder
+
+
+def _add(parser: argparse.ArgumentParser, one: Any) -> None:
+    flag, words = f"--{one.name.replace('_', '-')}", one.metadata["label"]
+    if isinstance(one.default, bool):
+        parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=one.default, help=words)
+    else:
+        choices = one.metadata["choices"] or None
+        parser.add_argument(flag, type=type(one.default), default=one.default, choices=choices, help=words)
+
+
+def identity_of(settings: Any) -> dict[str, Any]:
+    """The settings that must stay the same when a training goes on; `steps` shapes the schedule but may be raised."""
+    return {key: value for key, value in asdict(settings).items() if key not in PACE}
+
+
+def speak() -> None:
+    """Let the trainers' log lines appear when they run as a program."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+
+
+Command = Callable[[Sequence[str]], None]

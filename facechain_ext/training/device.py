@@ -1,0 +1,53 @@
+"""Where a training computes, and its learning rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import cv2
+import torch
+from torch import nn
+
+from facechain_ext.errors import BadInput
+from facechain_ext.training.arguments import Common
+from facechain_ext.training.loop import Pace
+
+
+def choose_device(settings: Common) -> torch.device:
+    """The device asked for; sets the number of threads."""
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+        cv2.setNumThreads(settings.threads)
+    if settings.device != "auto":
+        try:
+            return torch.zeros(1, device=settings.device).device
+        except (RuntimeError, AssertionError) as error:
+            raise BadInput(f"The device {settings.device!r} cannot be used here: try --device auto.") from error
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def pace_of(settings: Common) -> Pace:
+    """The loop's part of the settings."""
+    return Pace(
+        steps=settings.steps, log_every=settings.log_every, sheet_every=settings.sheet_every, save_seconds=settings.save_seconds
+    )
+
+
+def rate_at(step: int, settings: Common) -> float:
+    """Linear warm-up, then cosine from `rate` to a twentieth of it."""
+    if step < settings.warmup:
+        return settings.rate * (step + 1) / settings.warmup
+    way = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
+    return settings.rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, way))))
+
+
+def optimise(loss: torch.Tensor, optimiser: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], rate: float, clip: float = 1.0) -> float:
+    """One step of the optimiser; the gradient's norm before clipping."""
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(parameters, clip)
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    optimiser.step()
+    return float(norm)

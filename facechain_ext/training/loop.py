@@ -1,0 +1,169 @@
+"""The training loop every trainer shares: logs, sample sheets, checkpoints with exact restart.
+
+All randomness of step n comes from (seed, n), so a run that was stopped and taken up again is bit-equal to one that never stopped;
+the step is also the data's cursor.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from facechain_ext.errors import Interrupted
+from facechain_ext.log import log
+from facechain_ext.training.checkpoint import WEIGHTS, load_state, prepare, save_state, save_weights
+
+LOG = "log.csv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How long a run is and how often it says and keeps something; none of this changes the result of a step but `steps` (the schedule)."""
+
+    steps: int
+    log_every: int = 50
+    sheet_every: int = 500
+    save_seconds: float = 180.0
+
+
+class Trainee(Protocol):
+    """What is trained."""
+
+    def step(self, number: int, rng: np.random.Generator) -> Mapping[str, float]:
+        """One optimiser step; returns what to log. rng: the step's own randomness; torch's is seeded too."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Everything that changes: networks, average, optimiser."""
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up a saved state."""
+        ...
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """What the training is for: the averaged weights."""
+        ...
+
+    def metadata(self) -> Mapping[str, str]:
+        """Sizes that cannot be read off the weights, for the weight file."""
+        ...
+
+    def sheet(self) -> np.ndarray | None:
+        """A picture (RGB uint8) that shows how good it is by now."""
+        ...
+
+
+def train(trainee: Trainee, folder: Path, settings: Mapping[str, Any], seed: int, pace: Pace) -> None:
+    """Train until `pace.steps` are done, going on where an earlier run in `folder` stopped. SIGTERM and Ctrl-C save first."""
+    prepare(folder)
+    kept = load_state(folder, settings)
+    done = 0
+    if kept:
+        done, state = kept
+        trainee.restore(state)
+        log.info("Going on in %s after step %d of %d.", folder, done, pace.steps)
+    with _stoppable() as stop, _Curve(folder / LOG, done) as curve:
+        done = _steps(trainee, folder, settings, seed, pace, done, curve, stop)
+    _keep(trainee, folder, settings, done)
+    if done < pace.steps:
+        raise Interrupted(f"Stopped after step {done} of {pace.steps}; the same command goes on from there.")
+
+
+def _steps(
+    trainee: Trainee, folder: Path, settings: Mapping[str, Any], seed: int, pace: Pace, done: int, curve: _Curve, stop: list[int]
+) -> int:
+    saved = time.monotonic()
+    while done < pace.steps and not stop:
+        rng = np.random.default_rng((seed, done))
+        torch.manual_seed(int(rng.integers(1 << 62)))
+        curve.add(trainee.step(done, rng))
+        done += 1
+        if done % pace.log_every == 0 or done == pace.steps:
+            curve.write(done)
+        if done % pace.sheet_every == 0 or done == pace.steps:
+            _write_sheet(trainee, folder, done)
+        if time.monotonic() - saved > pace.save_seconds:
+            _keep(trainee, folder, settings, done)
+            saved = time.monotonic()
+    return done
+
+
+def _keep(trainee: Trainee, folder: Path, settings: Mapping[str, Any], done: int) -> None:
+    save_state(folder, done, settings, trainee.state())
+    save_weights(folder / WEIGHTS, trainee.weights(), {**trainee.metadata(), "step": str(done)})
+
+
+def _write_sheet(trainee: Trainee, folder: Path, done: int) -> None:
+    sheet = trainee.sheet()
+    if sheet is None:
+        return
+    from PIL import Image
+
+    (folder / "samples").mkdir(exist_ok=True)
+    Image.fromarray(sheet).save(folder / "samples" / f"{done:07d}.png")
+
+
+@contextmanager
+def _stoppable() -> Iterator[list[int]]:
+    """SIGTERM and SIGINT fill the list instead of ending the process; the handlers before are put back."""
+    stop: list[int] = []
+    before = {number: signal.signal(number, lambda n, _: stop.append(n)) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Curve:
+    """The CSV log: means since the last row. Rows after the step a run goes on from are dropped."""
+
+    def __init__(self, path: Path, done: int) -> None:
+        self.path, self.sums, self.count, self.since = path, {}, 0, time.monotonic()
+        rows = list(csv.DictReader(path.open(newline=""))) if path.exists() else []
+        kept = [row for row in rows if int(row["step"]) <= done]
+        partial = path.with_name(path.name + ".partial")
+        with partial.open("w", newline="") as file:
+            if kept:
+                writer = csv.DictWriter(file, list(kept[0]))
+                writer.writeheader()
+                writer.writerows(kept)
+        os.replace(partial, path)
+
+    def __enter__(self) -> _Curve:
+        self.file = self.path.open("a", newline="")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def add(self, values: Mapping[str, float]) -> None:
+        """Values of one step."""
+        self.count += 1
+        for key, value in values.items():
+            self.sums[key] = self.sums.get(key, 0.0) + float(value)
+
+    def write(self, step: int) -> None:
+        """A row: means and the seconds a step took."""
+        now = time.monotonic()
+        row = {"step": step, **{key: round(value / self.count, 6) for key, value in self.sums.items()}}
+        row["seconds_per_step"] = round((now - self.since) / self.count, 4)
+        writer = csv.DictWriter(self.file, list(row))
+        if self.file.tell() == 0:
+            writer.writeheader()
+        writer.writerow(row)
+        self.file.flush()
+        log.info("%s", "  ".join(f"{key} {value}" for key, value in row.items()))
+        self.sums, self.count, self.since = {}, 0, now

@@ -1,0 +1,39 @@
+"""Whose pictures each network sees: disjoint ranges of person numbers, so that nobody is judged by a network that knew them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from facechain_ext.demo.world import Drawing, appearance, draw, draw_people, person, scene
+from facechain_ext.demo.world.traits import EXTRA_STYLES, STYLES
+
+PAINTED = range(0, 1_000_000)
+"""Seen by VAE, base model, FACT adapter, LoRA and ControlNet."""
+ENCODED = range(1_000_000, 2_000_000)
+"""Seen by the face encoder."""
+JUDGED = range(2_000_000, 3_000_000)
+"""Seen by the judge."""
+TESTED = range(3_000_000, 3_001_000)
+"""Seen by no training: the figures are theirs."""
+
+ALL_STYLES = STYLES + EXTRA_STYLES
+
+
+def picture(number: int, rng: np.random.Generator, styles: Sequence[str] = STYLES) -> Drawing:
+    """A random picture of one person."""
+    made = scene(int(rng.integers(1 << 40)), style=str(rng.choice(styles)))
+    return draw(person(number), made, appearance(int(rng.integers(1 << 40))))
+
+
+def pair_picture(numbers: Sequence[int], rng: np.random.Generator, styles: Sequence[str] = STYLES, height: int = 128) -> Drawing:
+    """A random picture of several people side by side, each in a square of it."""
+    made = scene(int(rng.integers(1 << 40)), style=str(rng.choice(styles)))
+    looks = [appearance(int(rng.integers(1 << 40))) for _ in numbers]
+    return draw_people([person(number) for number in numbers], made, looks, height * len(numbers), height)
+
+
+def anyone(population: range, rng: np.random.Generator) -> int:
+    """Somebody of a population."""
+    return int(rng.integers(population.start, population.stop))
