@@ -52,7 +52,7 @@ EXTRAS = {
     "standalone": ("standalone.lock.txt", "mediapipe.lock.txt"),
     "test": ("standalone.lock.txt", "mediapipe.lock.txt", "insightface.lock.txt", "test.lock.txt", "host-code.lock.txt"),
 }
-ALONE = ("mediapipe.lock.txt", "host-code.lock.txt")  # installed without their dependencies; each file says why
+ALONE = ("mediapipe.lock.txt", "insightface.lock.txt", "host-code.lock.txt")  # installed without their dependencies; each file says why
 MAIN_LOCK = "standalone.lock.txt"
 
 GIB = 2**30
