@@ -310,6 +310,8 @@ def explain(lines, doing, folder):  # type: (Sequence[str], str, str) -> str
     if re.search(NO_NETWORK, text, re.I):
         return "the network cannot be reached while %s: check it (and pip's proxy) and start again; what was fetched is kept" % doing
     found = re.search(r"No matching distribution found for (\S+)", text)
+    if found and "(from versions: none)" in text:
+        return "no package %s was found at all while %s: check the network and where pip is set to look" % (found.group(1), doing)
     if found:
         what = (found.group(1), "%d.%d" % sys.version_info[:2], sys.platform)
         return "no package %s is offered for Python %s on %s: try another Python, 3.11 is the one this was tested with" % what
@@ -427,7 +429,10 @@ def install(folder, locks, line):  # type: (str, Sequence[str], Line) -> None
 def pip_command(folder, locks):  # type: (str, Sequence[str]) -> list[str]
     """pip's command line for locks that are all of one sort. What comes later never moves a version of the main lock."""
     command = [venv_python(folder), "-m", "pip", "install", "--progress-bar", "off"]
-    command += ["--no-deps"] if locks[0] in ALONE else ["-c", lock_path(MAIN_LOCK)]
+    if locks[0] in ALONE:
+        command += ["--no-deps"]
+    elif MAIN_LOCK not in locks:
+        command += ["-c", lock_path(MAIN_LOCK)]
     for name in locks:
         command += ["-r", lock_path(name)]
     return command
@@ -478,9 +483,9 @@ def ensure(folder, extra):  # type: (str, str) -> None
 def hand_over(folder, arguments):  # type: (str, Sequence[str]) -> int
     """Become the environment's Python with these arguments; where a process cannot become another (Windows), wait for it.
 
-    Signals and the exit code are the child's own.
+    Signals and the exit code are the child's own. -P: the folder the person is in is not searched for modules.
     """
-    command = [venv_python(folder)] + list(arguments)
+    command = [venv_python(folder), "-P"] + list(arguments)
     environment = child_environment(PYTHONPATH=ROOT, VIRTUAL_ENV=folder)
     sys.stdout.flush()
     sys.stderr.flush()
