@@ -47,11 +47,13 @@ ROOMS = (
     Room("weights", 1, inside=NETWORKS | words("huggingface_hub modelscope")),
     Room("faces.__init__", 2),
     Room("faces.types", 2),
+    Room("faces.vetting", 2, PICTURES),  # looks through any analyser's eyes: knows the protocol, no backend
     Room("hosts.__init__", 2),
     Room("hosts.types", 2),
     Room("store", 2, words("PIL")),
     Room("faces", 3, PICTURES),
     Room("faces.embedded", 3, PICTURES, words("mediapipe")),
+    Room("faces.body", 3, PICTURES, words("mediapipe")),
     Room("faces.facexlib", 3, PICTURES, words("facexlib torch")),
     Room("faces.insightface", 3, PICTURES, words("insightface onnxruntime")),
     Room("faces.modelscope", 3, PICTURES, words("modelscope torch safetensors")),
@@ -63,11 +65,11 @@ ROOMS = (
     Room("hosts.webui", 3, HOST | NETWORKS | words("numpy PIL")),  # what a1111 and forge share
     Room("training", 3, NETWORKS | PICTURES | DIFFUSION | words("tqdm"), words("tensorboard")),
     Room("demo", 3, NETWORKS | PICTURES | DIFFUSION | words("tqdm")),
-    Room("workflows", 4, words("numpy PIL")),
+    Room("workflows", 4, words("numpy PIL"), words("torch")),
     Room("app", 5, words("PIL"), NETWORKS | PICTURES),
     Room("parity", 5, inside=NETWORKS | PICTURES | DIFFUSION),
     Room("bench", 5, inside=NETWORKS | PICTURES | DIFFUSION),
-    Room("ui", 6, words("gradio fastapi modules PIL")),
+    Room("ui", 6, words("gradio fastapi modules PIL"), words("tqdm")),
     Room("__main__", 6, inside=words("gradio fastapi PIL tqdm torch")),
 )
 
@@ -162,7 +164,7 @@ def inner_objection(room: Room, rest: str) -> str | None:
         return f"{room.name} (row {room.row}) imports {target.name} (row {target.row}), which lies below it"
     if (room.name, target.name) in STRANGERS:
         return f"{room.name} and {target.name} do not know each other"
-    if room.name == "workflows" and target.name.split(".")[0] in ("faces", "hosts") and not target.name.endswith(".types"):
+    if room.name == "workflows" and target.row == 3:
         return f"workflows know only the types of {target.name.split('.')[0]}"
     return None
 

@@ -47,8 +47,8 @@ class Adapter(nn.Module):
         """BadWeights with the reason where the adapter was made for a UNet of another width."""
         if self.sizes.resampler.out_dim != sites.context:
             raise BadWeights(
-                f"The adapter {self.name or 'given'} works with text of width {self.sizes.resampler.out_dim}, this checkpoint's is {sites.context}: "
-                "choose the adapter made for this checkpoint."
+                f"The adapter {self.name or 'given'} works with text of width {self.sizes.resampler.out_dim}, "
+                f"this checkpoint's is {sites.context}: choose the adapter made for this checkpoint."
             )
         if self.sizes.channels != sites.channels:
             theirs, ours = max(sites.channels), max(self.sizes.channels)

@@ -31,7 +31,9 @@ Tensors = dict[str, Tensor]
 def read_tensors(path: Path) -> tuple[Tensors, dict[str, str]]:
     """Tensors and metadata of a .safetensors file, or of a torch pickle that holds nothing but tensors. BadWeights otherwise."""
     if not path.is_file():
-        raise BadWeights(f"{path} is {'a folder' if path.is_dir() else 'not there'}: give a weight file (.safetensors, or {', '.join(PICKLES)}).")
+        raise BadWeights(
+            f"{path} is {'a folder' if path.is_dir() else 'not there'}: give a weight file (.safetensors, or {', '.join(PICKLES)})."
+        )
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     if path.suffix in PICKLES:
@@ -52,7 +54,8 @@ def _read_pickle(path: Path) -> Tensors:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise BadWeights(
-            f"{path.name} is broken or holds more than tensors ({_first_line(error)}), so it is not opened: download it again or use a safetensors file."
+            f"{path.name} is broken or holds more than tensors ({_first_line(error)}), so it is not opened: "
+            "download it again or use a safetensors file."
         ) from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
@@ -182,7 +185,11 @@ def _check_named(path: Path, keys: Iterable[str], tensors: Tensors) -> None:
 
 def _check_shapes(path: Path, shapes: Mapping[str, tuple[int, ...]], tensors: Tensors) -> None:
     _check_named(path, shapes, tensors)
-    wrong = [f"{key} is {list(tensors[key].shape)}, expected {list(shape)}" for key, shape in shapes.items() if tuple(tensors[key].shape) != shape]
+    wrong = [
+        f"{key} is {list(tensors[key].shape)}, expected {list(shape)}"
+        for key, shape in shapes.items()
+        if tuple(tensors[key].shape) != shape
+    ]
     if wrong:
         raise BadWeights(f"{path.name} does not fit: {_some(wrong)}.")
 

@@ -67,7 +67,7 @@ def published_shapes(channels: int, context: int) -> dict[str, tuple[int, ...]]:
         "alpha_dense": (),
         "linear.weight": (c, context),
         "linear.bias": (c,),
-        **{name: (c, c) for name in PUBLISHED_QKV},
+        **dict.fromkeys(PUBLISHED_QKV, (c, c)),
         "attn.to_out.0.weight": (c, c),
         "attn.to_out.0.bias": (c,),
         "ff.net.0.proj.weight": (8 * c, c),
@@ -82,7 +82,7 @@ def published_shapes(channels: int, context: int) -> dict[str, tuple[int, ...]]:
 
 
 class GatedLayer(nn.Module):
-    """One of the 16 gated layers. q, k and v are one matrix here; `load_published` and `published` translate from and to the file's names."""
+    """One of the 16 gated layers. q, k and v are one matrix; `load_published` and `published` translate from and to the file's names."""
 
     def __init__(self, channels: int, context: int) -> None:
         super().__init__()

@@ -64,7 +64,8 @@ def identify(encoder: FaceEncoder, adapter: Adapter, crops: Tensor, photos: Sequ
     sizes = adapter.sizes.resampler
     if encoder.sizes.dim != sizes.in_dim:
         raise BadInput(
-            f"The face encoder gives tokens of width {encoder.sizes.dim}, the adapter reads {sizes.in_dim}: choose the encoder the adapter was trained with."
+            f"The face encoder gives tokens of width {encoder.sizes.dim}, the adapter reads {sizes.in_dim}: "
+            "choose the encoder the adapter was trained with."
         )
     parameter = next(encoder.parameters())
     local = encoder(to_input(crops).to(parameter))

@@ -32,7 +32,9 @@ class ResamplerSizes:
         """Read the sizes from tensor shapes. Heads cannot be seen there: given, or one per 64 channels as published."""
         inner = tensors["layers.0.0.to_q.weight"].shape[0]
         if heads is None and inner % HEAD_DIM:
-            raise BadWeights(f"A resampler of inner width {inner} must state its number of heads in the file's metadata (key 'resampler_heads').")
+            raise BadWeights(
+                f"A resampler of inner width {inner} must state its number of heads in the file's metadata (key 'resampler_heads')."
+            )
         return cls(
             dim=tensors["latents"].shape[2],
             depth=sum(key.endswith(".to_q.weight") for key in tensors),

@@ -24,9 +24,19 @@ class SiteName:
 
 
 def _names() -> tuple[SiteName, ...]:
-    down = [SiteName(f"down_blocks.{b}.attentions.{a}", f"input_blocks.{n}.1", ("input", n)) for b in range(3) for a in range(2) for n in [1 + 3 * b + a]]
+    down = [
+        SiteName(f"down_blocks.{b}.attentions.{a}", f"input_blocks.{n}.1", ("input", n))
+        for b in range(3)
+        for a in range(2)
+        for n in [1 + 3 * b + a]
+    ]
     middle = [SiteName("mid_block.attentions.0", "middle_block.1", ("middle", 0))]
-    up = [SiteName(f"up_blocks.{b}.attentions.{a}", f"output_blocks.{n}.1", ("output", n)) for b in range(1, 4) for a in range(3) for n in [3 * b + a]]
+    up = [
+        SiteName(f"up_blocks.{b}.attentions.{a}", f"output_blocks.{n}.1", ("output", n))
+        for b in range(1, 4)
+        for a in range(3)
+        for n in [3 * b + a]
+    ]
     return (*down, *middle, *up)
 
 
@@ -59,7 +69,9 @@ def find_sites(unet: nn.Module) -> Sites:
     contexts = {block.attn2.to_k.in_features for block in blocks}
     if len(heads) > 1 or len(contexts) > 1 or contexts == {1024}:
         raise UnsupportedModel("This checkpoint is Stable Diffusion 2; FaceChain works with SD1.5 checkpoints only.")
-    return Sites(blocks=blocks, channels=tuple(block.norm2.normalized_shape[0] for block in blocks), context=contexts.pop(), heads=heads.pop())
+    return Sites(
+        blocks=blocks, channels=tuple(block.norm2.normalized_shape[0] for block in blocks), context=contexts.pop(), heads=heads.pop()
+    )
 
 
 def _reason(found: dict[str, nn.Module]) -> str:

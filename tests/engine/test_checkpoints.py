@@ -48,7 +48,9 @@ def test_pickle_and_safetensors_hold_the_same_adapter() -> None:
 def test_conversion_keeps_every_tensor_and_states_the_heads(tmp_path: Path) -> None:
     write_adapter(golden().adapter("ckpt"), tmp_path / "a.safetensors")
     written, published = load_file(tmp_path / "a.safetensors"), load_file(ADAPTER)
-    assert written.keys() == published.keys() and len(written) == 16 * 17 + len([key for key in published if key.startswith("local_fac_prj.")])
+    assert written.keys() == published.keys() and len(written) == 16 * 17 + len(
+        [key for key in published if key.startswith("local_fac_prj.")]
+    )
     assert all(torch.equal(written[key], published[key]) for key in published)
     assert read_adapter(tmp_path / "a.safetensors").sizes.resampler.heads == HEADS
 
@@ -132,7 +134,10 @@ def test_adapter_and_encoder_swapped() -> None:
 
 @pytest.mark.parametrize(
     ("key", "value", "message"),
-    [("blocks.1.mlp.fc2.bias", None, "blocks.1.mlp.fc2.bias missing"), ("norm.weight", torch.ones(5), r"norm.weight is \[5\], expected \[32\]")],
+    [
+        ("blocks.1.mlp.fc2.bias", None, "blocks.1.mlp.fc2.bias missing"),
+        ("norm.weight", torch.ones(5), r"norm.weight is \[5\], expected \[32\]"),
+    ],
 )
 def test_a_wrong_encoder_is_refused_by_name(tmp_path: Path, key: str, value, message: str) -> None:
     def change(tensors: dict) -> None:

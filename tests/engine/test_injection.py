@@ -51,7 +51,7 @@ def hooks_of(unet: nn.Module) -> int:
 
 
 def small_unets() -> tuple[nn.Module, nn.Module]:
-    """LDM's real UNet and diffusers' with the same random weights (LDM fixes 32 norm groups, hence 32 channels); keys translated by hand below."""
+    """LDM's real UNet and diffusers' with the same random weights (LDM fixes 32 norm groups, hence 32 channels)."""
     from diffusers import UNet2DConditionModel
     from ldm.modules.diffusionmodules.openaimodel import UNetModel
 
@@ -60,7 +60,8 @@ def small_unets() -> tuple[nn.Module, nn.Module]:
     unet = UNet2DConditionModel.from_config(config)
     ldm = UNetModel(
         image_size=16, in_channels=4, out_channels=4, model_channels=32, attention_resolutions=[4, 2, 1], num_res_blocks=2,
-        channel_mult=[1, 2, 2, 2], num_heads=4, use_spatial_transformer=True, transformer_depth=1, context_dim=48, use_checkpoint=False, legacy=False,
+        channel_mult=[1, 2, 2, 2], num_heads=4, use_spatial_transformer=True, transformer_depth=1, context_dim=48,
+        use_checkpoint=False, legacy=False,
     )  # fmt: skip
     ours = unet.state_dict()
     with torch.no_grad():
@@ -84,7 +85,8 @@ RESNET = {
     "skip_connection": "conv_shortcut",
 }  # fmt: skip
 OUTER = {
-    "time_embed.0": "time_embedding.linear_1", "time_embed.2": "time_embedding.linear_2", "input_blocks.0.0": "conv_in", "out.0": "conv_norm_out",
+    "time_embed.0": "time_embedding.linear_1", "time_embed.2": "time_embedding.linear_2", "input_blocks.0.0": "conv_in",
+    "out.0": "conv_norm_out",
     "out.2": "conv_out",
 }  # fmt: skip
 
@@ -332,7 +334,7 @@ LDM = [site.ldm + ".transformer_blocks.0" for site in SITES]
 @pytest.mark.parametrize(
     ("unet", "reason"),
     [
-        (fake_unet(LDM + ["input_blocks.4.1.transformer_blocks.1"], 2048), "is SDXL"),
+        (fake_unet([*LDM, "input_blocks.4.1.transformer_blocks.1"], 2048), "is SDXL"),
         (fake_unet(LDM, 1024, lambda i: (5, 10, 20, 20)[i % 4]), "is Stable Diffusion 2"),
         (fake_unet(LDM[:7], 768), "has 7 transformer blocks"),
         (nn.Sequential(nn.Linear(2, 2)), "has no transformer blocks"),
@@ -345,9 +347,15 @@ def test_other_models_are_refused_with_the_reason(unet: nn.Module, reason: str) 
 
 
 def test_adapter_of_another_width_is_refused(adapter: Adapter) -> None:
-    with pytest.raises(BadWeights, match="text of width 48, this checkpoint's is 768"), attach(fake_unet(LDM, 768), adapter, [person()], both(LATENT)):
+    with (
+        pytest.raises(BadWeights, match="text of width 48, this checkpoint's is 768"),
+        attach(fake_unet(LDM, 768), adapter, [person()], both(LATENT)),
+    ):
         pass
-    with pytest.raises(BadWeights, match="32 channels wide, this checkpoint's is 8"), attach(fake_unet(LDM, 48), adapter, [person()], both(LATENT)):
+    with (
+        pytest.raises(BadWeights, match="32 channels wide, this checkpoint's is 8"),
+        attach(fake_unet(LDM, 48), adapter, [person()], both(LATENT)),
+    ):
         pass
 
 

@@ -1,0 +1,114 @@
+"""Composition root: picks the host, the face analyser, the encoder and the adapter, and is the only owner of what is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from facechain_ext.errors import BadInput
+from facechain_ext.hosts.types import Folders
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from facechain_ext.engine.adapter import Adapter
+    from facechain_ext.engine.encoder import FaceEncoder
+    from facechain_ext.faces.types import FaceAnalyser
+    from facechain_ext.hosts.standalone.host import Standalone
+
+SIZE_KEY, SD15_SIZE = "facechain_size", 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Which weights and backends to use. Without checkpoint, adapter and encoder: the demo model, whose random files go to `scratch`."""
+
+    checkpoint: Path | None = None
+    adapter: Path | None = None
+    encoder: Path | None = None
+    analyser: str = "auto"
+    device: str = "auto"
+    dtype: str = "auto"
+    models: Path = field(default_factory=lambda: Path("models"))
+    scratch: Path = field(default_factory=lambda: Path("models"))
+
+
+class App:
+    """What one run of the command line (or one WebUI) works with; everything is loaded on first use and once."""
+
+    def __init__(self, choice: Choice) -> None:
+        given = (choice.checkpoint, choice.adapter, choice.encoder)
+        if any(given) and not all(given):
+            names = ("--checkpoint", "--adapter", "--encoder")
+            missing = " and ".join(name for name, value in zip(names, given, strict=True) if value is None)
+            raise BadInput(
+                f"A checkpoint, an adapter and its face encoder belong together: {missing} is missing "
+                "(without all three the demo model is used)."
+            )
+        self.choice = choice
+        self.note = ""
+        self.files = given if all(given) else self._demo()
+
+    def _demo(self) -> tuple[Path, Path, Path]:
+        from facechain_ext.demo.model import demo_files
+
+        files = demo_files(self.choice.scratch)
+        self.note = files.note
+        return files.checkpoint, files.adapter, files.encoder
+
+    @cached_property
+    def folders(self) -> Folders:
+        """Where models lie: the WebUI's sub-folders beneath the models folder."""
+        models = self.choice.models
+        return Folders(models=models, loras=models / "Lora", checkpoints=models / "Stable-diffusion", controlnets=models / "ControlNet")
+
+    @cached_property
+    def native_size(self) -> int:
+        """The side in pixels of the square the checkpoint was made for: what its metadata states, else SD1.5's 512."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(str(self.files[0]), framework="pt") as file:
+                stated = (file.metadata() or {}).get(SIZE_KEY, "")
+        except (OSError, SafetensorError):
+            return SD15_SIZE  # a file that cannot be read is refused with its reason when the host loads it
+        return int(stated) if stated.isdigit() else SD15_SIZE
+
+    @cached_property
+    def host(self) -> Standalone:
+        """The standalone host."""
+        from facechain_ext.hosts.standalone.host import Standalone
+
+        return Standalone(str(self.files[0]), device=self.choice.device, dtype=self.choice.dtype, folders=self.folders)
+
+    @cached_property
+    def adapter(self) -> Adapter:
+        """The FACT adapter."""
+        from facechain_ext.engine.checkpoints import read_adapter
+
+        return read_adapter(Path(str(self.files[1])))
+
+    @cached_property
+    def encoder(self) -> FaceEncoder:
+        """The face encoder the adapter was trained with."""
+        from facechain_ext.engine.checkpoints import read_encoder
+
+        return read_encoder(Path(str(self.files[2])))
+
+    @cached_property
+    def analyser(self) -> FaceAnalyser:
+        """The chosen face analyser, or the best that is there."""
+        from facechain_ext.faces.choose import analyser
+
+        return analyser(self.choice.analyser)
+
+    def skeleton(self, image: Image.Image, size: tuple[int, int]) -> Image.Image:
+        """The control picture for an openpose ControlNet, from a photo of somebody or a skeleton as it is (FACTS §1.2.6). BadInput."""
+        from facechain_ext.faces.body import pose
+        from facechain_ext.vision.pictures import letterbox
+        from facechain_ext.vision.skeleton import draw_skeletons, is_skeleton
+
+        fitted = letterbox(image, *size)
+        return fitted if is_skeleton(image) else draw_skeletons(size, [pose(fitted)])

@@ -1,0 +1,169 @@
+"""Options are declared once: a frozen dataclass whose fields carry label, help, limits and choices.
+
+The command line, the web controls, checks, the PNG info text and its parsing back, REST fields and X/Y/Z axes are derived from the
+declaration. No pydantic: A1111 ships version 1, Forge version 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from facechain_ext.errors import BadInput
+
+KEY = "facechain"
+T = TypeVar("T")
+NUMBERS = (int, float)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """What is declared about one field.
+
+    label: a photographer's word; technical: the field's term; info: the key in the info text (None: left out).
+    """
+
+    label: str
+    help: str
+    technical: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    step: float | None = None
+    choices: tuple[str, ...] = ()
+    info: str | None = None
+    flag: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """An option with the name, type and default of its field. optional: None is allowed."""
+
+    name: str
+    kind: type
+    optional: bool
+    default: Any
+    option: Option
+
+
+def option(default: T, *, label: str, help: str, **more: Any) -> T:
+    """Declare a field: `weight: float = option(0.5, label="Likeness", help="…", minimum=0, maximum=2)`."""
+    return field(default=default, metadata={KEY: Option(label=label, help=help, **more)})
+
+
+def fields_of(cls: type) -> tuple[Field, ...]:
+    """The declared options of a class in order; fields without a declaration are not options."""
+    hints = get_type_hints(cls)
+    return tuple(_field(f.name, hints[f.name], f.default, f.metadata[KEY]) for f in fields(cls) if KEY in f.metadata)
+
+
+def _field(name: str, hint: Any, default: Any, declared: Option) -> Field:
+    optional = get_origin(hint) in (Union, types.UnionType) and type(None) in get_args(hint)
+    kind = next(arg for arg in get_args(hint) if arg is not type(None)) if optional else hint
+    return Field(name=name, kind=kind, optional=optional, default=default, option=declared)
+
+
+def check(values: Any) -> None:
+    """BadInput for the first field whose value is of the wrong kind, outside its limits or not among its choices."""
+    for declared in fields_of(type(values)):
+        check_value(declared, getattr(values, declared.name))
+
+
+def check_value(declared: Field, value: Any) -> None:
+    """BadInput with the label, what was given and what is allowed."""
+    if value is None and declared.optional:
+        return
+    kinds = NUMBERS if declared.kind is float else (declared.kind,)
+    if not isinstance(value, kinds) or (isinstance(value, bool) and declared.kind is not bool):
+        raise BadInput(f"{declared.option.label} ({declared.name}) must be {_kind(declared)}; got {value!r}.")
+    low, high = declared.option.minimum, declared.option.maximum
+    if (low is not None and value < low) or (high is not None and value > high) or value != value:
+        raise BadInput(f"{declared.option.label} ({declared.name}) must be {_limits(low, high)}; got {value}.")
+    if declared.option.choices and value not in declared.option.choices:
+        raise BadInput(
+            f"{declared.option.label} ({declared.name}) must be one of {', '.join(declared.option.choices)}; "
+            f"got {value!r}{_close(value, declared.option.choices)}."
+        )
+
+
+def from_mapping(cls: type[T], values: Mapping[str, Any]) -> T:
+    """Build and check options from JSON; an unknown name or a bad value is a BadInput that names it."""
+    known = {declared.name: declared for declared in fields_of(cls)}
+    for name in values:
+        if name not in known:
+            raise BadInput(f"There is no option {name!r}{_close(name, tuple(known))}.")
+    made = cls(**values)
+    check(made)
+    return made
+
+
+def to_mapping(values: Any) -> dict[str, Any]:
+    """The options as JSON values."""
+    return {declared.name: getattr(values, declared.name) for declared in fields_of(type(values))}
+
+
+def to_info(values: Any) -> dict[str, str]:
+    """The fields that belong into a picture's info text, by their key there; unset optional ones are left out."""
+    found = ((declared, getattr(values, declared.name)) for declared in fields_of(type(values)) if declared.option.info)
+    return {str(declared.option.info): format_value(value) for declared, value in found if value is not None}
+
+
+def from_info(cls: type[T], info: Mapping[str, str]) -> dict[str, Any]:
+    """The options that an info text states, as keyword arguments of `cls`; what it does not state keeps its default. BadInput."""
+    return {declared.name: parse_value(declared, info[declared.option.info]) for declared in fields_of(cls) if declared.option.info in info}
+
+
+def format_value(value: Any) -> str:
+    """A value as the info text shows it: no needless zeros."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def parse_value(declared: Field, text: str) -> Any:
+    """A value from words; BadInput where they are not one."""
+    try:
+        value = text == "True" if declared.kind is bool else declared.kind(text)
+    except ValueError as error:
+        raise BadInput(f"{declared.option.label} ({declared.name}) must be {_kind(declared)}; got {text!r}.") from error
+    check_value(declared, value)
+    return value
+
+
+def add_arguments(parser: argparse.ArgumentParser, cls: type, skip: Sequence[str] = ()) -> None:
+    """Give a command line one `--name` per option, with help and default; those in `skip` are left to the caller."""
+    for declared in (one for one in fields_of(cls) if one.name not in skip):
+        default = "" if declared.default is None or declared.default == "" else f" (default {format_value(declared.default)})"
+        flag = declared.option.flag or "--" + declared.name.replace("_", "-")
+        text = (declared.option.help + default).replace("%", "%%")
+        if declared.kind is bool:
+            parser.add_argument(flag, dest=declared.name, action=argparse.BooleanOptionalAction, default=declared.default, help=text)
+        else:
+            metavar = "{" + ",".join(declared.option.choices) + "}" if declared.option.choices else declared.name.upper()
+            parser.add_argument(flag, dest=declared.name, default=None, metavar=metavar, help=text)
+
+
+def from_arguments(cls: type[T], arguments: argparse.Namespace, **more: Any) -> T:
+    """Build and check options from parsed arguments; `more` overrides."""
+    values = dict(more)
+    for declared in fields_of(cls):
+        given = getattr(arguments, declared.name, None)
+        if declared.name not in more and given is not None:
+            values[declared.name] = parse_value(declared, given) if isinstance(given, str) else given
+    return from_mapping(cls, values)
+
+
+def _kind(declared: Field) -> str:
+    return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}[declared.kind]
+
+
+def _limits(low: float | None, high: float | None) -> str:
+    if low is not None and high is not None:
+        return f"from {low:g} to {high:g}"
+    return f"at least {low:g}" if low is not None else f"at most {high:g}"
+
+
+def _close(value: object, choices: tuple[str, ...]) -> str:
+    match = difflib.get_close_matches(str(value), choices, 1)
+    return f", did you mean {match[0]!r}?" if match else ""

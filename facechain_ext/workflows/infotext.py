@@ -1,0 +1,69 @@
+"""The info text of a picture, in the WebUI's form, complete enough to make the picture again."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from facechain_ext import __version__
+from facechain_ext.options import format_value, to_info
+
+if TYPE_CHECKING:
+    from facechain_ext.hosts.types import Host, Paint
+    from facechain_ext.workflows.people import Subject
+
+PAIR = re.compile(r'\s*([\w][\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
+NOTE = "AI-generated picture made with FaceChain for WebUI; it shows no real event."
+
+
+def info_text(host: Host, request: Paint, options: Any, subject: Subject, *, seed: int, likeness: float | None, judge: str) -> str:
+    """Prompts, then the settings line: WebUI's names first, ours with the prefix FaceChain."""
+    tags = "".join(f" <lora:{Path(str(lora.source)).stem}:{format_value(lora.weight)}>" for lora in request.loras)
+    name, _, short_hash = host.checkpoint().partition(" [")
+    adapter = request.adapter
+    settings: dict[str, str] = {
+        "Steps": str(request.steps),
+        "Sampler": request.sampler,
+        "CFG scale": format_value(request.cfg),
+        "Seed": str(seed),
+        "Size": f"{request.width}x{request.height}",
+        "Model hash": short_hash.rstrip("]"),
+        "Model": name,
+        "Clip skip": str(request.clip_skip) if request.clip_skip > 1 else "",
+        **{f"ControlNet {i}": control_text(control) for i, control in enumerate(request.controls)},
+        **to_info(options),
+        "FaceChain adapter": f"{adapter.name} [{adapter.fingerprint}]" if adapter else "",
+        "FaceChain encoder": subject.identity.encoder,
+        "FaceChain photos": " ".join(subject.identity.photos),
+        "FaceChain likeness": f"{likeness:.3f} by {judge}" if likeness is not None else f"no face found by {judge}",
+        "Version": f"FaceChain {__version__} {host.name}",
+    }
+    line = ", ".join(f"{key}: {quote(value)}" for key, value in settings.items() if value)
+    return f"{request.prompt}{tags}\nNegative prompt: {request.negative}\n{line}"
+
+
+def control_text(control: Any) -> str:
+    """A ControlNet unit in one value."""
+    weight, start, end = map(format_value, (control.weight, control.start, control.end))
+    return f"Model: {Path(str(control.model)).stem}, Weight: {weight}, From: {start}, To: {end}"
+
+
+def quote(value: str) -> str:
+    """A value as the settings line can hold it: in quotes where it has a comma, colon or line break (the WebUI's rule)."""
+    return json.dumps(value, ensure_ascii=False) if re.search(r"[,:\n]", value) else value
+
+
+def parse_info(text: str) -> tuple[str, str, dict[str, str]]:
+    """An info text → prompt, negative prompt and settings, as the WebUI reads it."""
+    *lines, last = text.strip().split("\n")
+    settings = {key.strip(): _unquoted(value) for key, value in PAIR.findall(last)}
+    if len(settings) < 3:
+        lines, settings = [*lines, last], {}
+    prompt, _, negative = "\n".join(lines).partition("Negative prompt:")
+    return prompt.strip(), negative.strip(), settings
+
+
+def _unquoted(value: str) -> str:
+    return json.loads(value) if value.startswith('"') and value.endswith('"') and len(value) > 1 else value.strip()

@@ -1,0 +1,62 @@
+"""How much a picture looks like the person: the cosine of face embeddings, by an encoder that is named.
+
+An encoder other than the conditioning one is the fairer judge, so the analyser's own is used where it has one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from facechain_ext.workflows.people import embed_crop, head_crop
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+    from facechain_ext.engine.encoder import FaceEncoder
+    from facechain_ext.faces.types import Face, FaceAnalyser
+    from facechain_ext.workflows.people import Subject
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """Measures likeness to one person. encoder: the name of what measures; own: the embeddings of the person's photos."""
+
+    encoder: str
+    analyser: FaceAnalyser
+    network: FaceEncoder
+    own: tuple[np.ndarray, ...]
+
+    @property
+    def between(self) -> tuple[float, float] | None:
+        """The range of cosines among the person's own photos, a scale to read scores by; None with one photo."""
+        pairs = [float(a @ b) for i, a in enumerate(self.own) for b in self.own[i + 1 :]]
+        return (min(pairs), max(pairs)) if pairs else None
+
+    def score(self, picture: Image.Image) -> float | None:
+        """Mean cosine of the picture's largest face with the person's photos, -1 to 1; None where no face is found."""
+        faces = self.analyser.faces(picture)
+        if not faces:
+            return None
+        vector = _vector(self.analyser, self.network, picture, faces[0])
+        return sum(float(vector @ mine) for mine in self.own) / len(self.own)
+
+
+def judge_of(analyser: FaceAnalyser, encoder: FaceEncoder, subject: Subject) -> Judge:
+    """The judge for a person, from the photos they are known by."""
+    own = [_vector(analyser, encoder, photo.image, face) for photo, face in zip(subject.used, subject.faces, strict=True)]
+    name = analyser.name if "embed" in analyser.capabilities else f"TransFace {encoder.fingerprint} (also the conditioning encoder)"
+    return Judge(encoder=name, analyser=analyser, network=encoder, own=tuple(own))
+
+
+def ranked(scores: Sequence[float | None]) -> list[int]:
+    """Indices from most to least alike; pictures without a face come last, ties keep their order."""
+    return sorted(range(len(scores)), key=lambda i: -2.0 if scores[i] is None else scores[i], reverse=True)  # type: ignore[arg-type, return-value]
+
+
+def _vector(analyser: FaceAnalyser, encoder: FaceEncoder, picture: Image.Image, face: Face) -> np.ndarray:
+    if "embed" in analyser.capabilities:
+        return analyser.embed(picture, face)
+    return embed_crop(encoder, head_crop(analyser, picture, face))
