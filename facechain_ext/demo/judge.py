@@ -6,7 +6,6 @@ Another architecture and other people than the face encoder's; it looks at unali
 from __future__ import annotations
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -57,12 +56,3 @@ def view(picture: np.ndarray, middle: float | None = None) -> np.ndarray:
     """What the judge sees of a picture, RGB uint8 [128, W, 3]: the square [96, 96, 3] around `middle` (x in pixels; default the picture's)."""
     left = round((picture.shape[1] / 2 if middle is None else middle) - VIEW / 2)
     return picture[VIEW_TOP : VIEW_TOP + VIEW, left : left + VIEW]
-
-
-@torch.no_grad()
-def embed(judge: Judge, views: np.ndarray) -> Tensor:
-    """Views RGB uint8 [B, 96, 96, 3] → unit vectors [B, 128]."""
-    judge.eval()
-    device = next(judge.parameters()).device
-    tensor = torch.from_numpy(np.ascontiguousarray(views)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
-    return F.normalize(judge(tensor), dim=1)

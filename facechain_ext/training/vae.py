@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,12 @@ from facechain_ext.demo.architecture import VAE
 from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
 from facechain_ext.training.device import choose_device, optimise, pace_of, rate_at
+from facechain_ext.training.checkpoint import save_weights
 from facechain_ext.training.loop import train
 from facechain_ext.training.people import ALL_STYLES, PAINTED, anyone, picture
+
+FINISHED = "vae.safetensors"
+"""The averaged VAE with centred latents: what the other trainings use."""
 
 NAME, SUMMARY = "train-vae", "Train the demo model's VAE on drawn pictures."
 
@@ -26,7 +31,7 @@ NAME, SUMMARY = "train-vae", "Train the demo model's VAE on drawn pictures."
 class VaeSettings(Common):
     """Settings of the VAE's training."""
 
-    crop: int = option(64, "side of the crops in pixels, a multiple of 8")
+    crop: int = option(128, "side of the crops in pixels, a multiple of 8; group norms want whole pictures, flat crops tell them nothing")
     edges: float = option(0.5, "weight of the error of horizontal and vertical differences")
     kl: float = option(5e-6, "weight of the KL term, summed over a picture")
     widths: str = option("", "channels of the four levels, as 16,16,32,32; empty: the demo model's")
@@ -58,6 +63,8 @@ class VaeTrainee:
         torch.manual_seed(settings.seed)
         self.settings, self.device = settings, device
         self.vae = build_vae(settings.widths).to(device)
+        with torch.no_grad():  # begin with latents that are hardly noisy, or the decoder has nothing to learn from at first
+            self.vae.quant_conv.bias[VAE["latent_channels"] :] -= 4.0
         self.optimiser = torch.optim.Adam(self.vae.parameters(), lr=settings.rate, betas=(0.9, 0.99))
         self.average = Average({"vae": self.vae}, settings.decay)
 
@@ -110,11 +117,40 @@ def _edge_error(a: Tensor, b: Tensor) -> Tensor:
     return across.abs().mean() + down.abs().mean()
 
 
+@torch.no_grad()
+def centre_latents(vae: AutoencoderKL, pictures: Tensor) -> None:
+    """Fold a shift and a scale per channel into the 1×1 convolutions on both sides of the latents, in place.
+
+    Afterwards latents × scaling_factor have mean 0 and variance 1 over `pictures` [B, 3, H, W]; what is decoded stays the same.
+    """
+    latents = vae.encode(pictures).latent_dist.mean
+    mean = latents.mean(dim=(0, 2, 3))
+    scale = latents.std(dim=(0, 2, 3)) * vae.config.scaling_factor
+    count = len(mean)
+    before, after = vae.quant_conv, vae.post_quant_conv
+    before.bias[:count].sub_(mean).div_(scale)
+    before.weight[:count].div_(scale[:, None, None, None])
+    before.bias[count:].sub_(2 * scale.log())
+    after.bias.add_(after.weight[:, :, 0, 0] @ mean)
+    after.weight.mul_(scale[None, :, None, None])
+
+
+def finish(trainee: VaeTrainee, folder: Path) -> None:
+    """Write the averaged VAE with centred latents."""
+    rng = np.random.default_rng(2)
+    vae = build_vae(trainee.settings.widths).to(trainee.device).eval()
+    vae.load_state_dict(trainee.average.of("vae"))
+    drawn = np.stack([picture(anyone(PAINTED, rng), rng).picture for _ in range(192)])
+    centre_latents(vae, to_tensor(drawn).to(trainee.device))
+    save_weights(folder / FINISHED, vae.state_dict(), trainee.metadata())
+
+
 def main(argv: Sequence[str]) -> None:
     """Command line."""
     settings, folder = parse(VaeSettings, NAME, SUMMARY, argv)
-    device = choose_device(settings)
-    train(VaeTrainee(settings, device), folder, identity_of(settings), settings.seed, pace_of(settings))
+    trainee = VaeTrainee(settings, choose_device(settings))
+    train(trainee, folder, identity_of(settings), settings.seed, pace_of(settings))
+    finish(trainee, folder)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -100,7 +101,7 @@ class Canvas:
 
 
 def _fixed(points: np.ndarray) -> np.ndarray:
-    return np.round(np.asarray(points).reshape(-1, 2) * (1 << FRACTION_BITS)).astype(np.int32)
+    return np.rint(points * (1 << FRACTION_BITS)).astype(np.int32)
 
 
 def _spline_basis(steps: int) -> np.ndarray:
@@ -125,8 +126,13 @@ def smooth(points: np.ndarray | list, closed: bool = True) -> np.ndarray:
 
 def ellipse(x: float, y: float, rx: float, ry: float, start: float = 0.0, end: float = 360.0, steps: int = 20) -> np.ndarray:
     """Points [steps, 2] of an ellipse or a part of it, degrees clockwise from the right."""
+    return _arc(start, end, steps) * (rx, ry) + (x, y)
+
+
+@lru_cache(maxsize=64)
+def _arc(start: float, end: float, steps: int) -> np.ndarray:
     angle = np.deg2rad(np.linspace(start, end, steps))
-    return np.stack((x + rx * np.cos(angle), y + ry * np.sin(angle)), axis=1)
+    return np.stack((np.cos(angle), np.sin(angle)), axis=1)
 
 
 def mirror(half: list[tuple[float, float]]) -> np.ndarray:
