@@ -71,20 +71,23 @@ def _holds(*parts: str) -> Callable[[str], bool]:
     return lambda key: any(part in key for part in parts)
 
 
+SD15_ONLY = "the face adapter works with SD1.5 checkpoints only"
+LORA = "is a LoRA, not a checkpoint: give it as LoRA beside an SD1.5 checkpoint"
+CONTROLNET = "is a ControlNet, not a checkpoint: give it as ControlNet beside an SD1.5 checkpoint"
+
 OTHERS: tuple[tuple[Callable[[str], bool], str], ...] = (
-    (_starts("lora_unet_", "lora_te"), "is a LoRA, not a checkpoint: give it as LoRA beside an SD1.5 checkpoint"),
-    (_holds(".lora_A.", ".lora_B.", ".lora.up.", ".lora.down.", ".lora_up.", ".lora_down."), "is a LoRA, not a checkpoint: give it as LoRA beside an SD1.5 checkpoint"),
-    (_starts("control_model.", "zero_convs.", "controlnet_"), "is a ControlNet, not a checkpoint: give it as ControlNet beside an SD1.5 checkpoint"),
+    (_starts("lora_unet_", "lora_te"), LORA),
+    (_holds(".lora_A.", ".lora_B.", ".lora.up.", ".lora.down.", ".lora_up.", ".lora_down."), LORA),
+    (_starts("control_model.", "zero_convs.", "controlnet_"), CONTROLNET),
     (_holds("local_fac_prj.", ".attn2.processor."), "is a face adapter, not a checkpoint: give it as adapter beside an SD1.5 checkpoint"),
     (_starts("patch_embed.", "senet."), "is a face encoder, not a checkpoint: give it as encoder beside an SD1.5 checkpoint"),
     (_starts("string_to_param", "emb_params"), "is a textual inversion, not a checkpoint: use an SD1.5 checkpoint"),
-    (_starts("conditioner."), "is an SDXL model: the face adapter works with SD1.5 checkpoints only"),
-    (_starts("cond_stage_model.model."), "is an SD2 model: the face adapter works with SD1.5 checkpoints only"),
-    (_starts("double_blocks.", "model.diffusion_model.double_blocks.", "transformer_blocks.", "model.diffusion_model.joint_blocks."),
-     "is a Flux or SD3 model: the face adapter works with SD1.5 checkpoints only"),
+    (_starts("conditioner."), f"is an SDXL model: {SD15_ONLY}"),
+    (_starts("cond_stage_model.model."), f"is an SD2 model: {SD15_ONLY}"),
+    (_holds("double_blocks.", "joint_blocks."), f"is a Flux or SD3 model: {SD15_ONLY}"),
     (_starts("down_blocks."), "is the UNet alone in diffusers' layout: use the full SD1.5 checkpoint in one .safetensors file"),
     (_starts("encoder.conv_in.", "decoder.conv_in."), "is a VAE, not a checkpoint: use a full SD1.5 checkpoint"),
-)  # fmt: skip
+)
 """How files of other kinds are told by their keys, and what to say of them. Asked only of a file that is no SD1.5 checkpoint, in this order."""
 
 
@@ -97,18 +100,19 @@ def refuse_others(tensors: dict[str, Tensor], path: Path) -> None:
         if any(match(key) for key in tensors):
             raise UnsupportedModel(f"{path} {verdict}.")
     if first in tensors:
-        missing = next(part for part, prefix in (("CLIP", CLIP), ("middle block", mid)) if not any(k.startswith(prefix) for k in tensors))
+        missing = "middle block" if mid not in tensors else "text encoder"
         raise BadWeights(f"{path} lacks its {missing}: use the full SD1.5 checkpoint, not a part of it.")
-    raise UnsupportedModel(f"{path} is not a Stable Diffusion checkpoint (its first tensor is {min(tensors, default='none')}): use an SD1.5 one.")
+    named = min(tensors, default="none")
+    raise UnsupportedModel(f"{path} is not a Stable Diffusion checkpoint (its first tensor is {named}): use an SD1.5 one.")
 
 
 def _refuse_variants(tensors: dict[str, Tensor], path: Path) -> None:
     channels = tensors[f"{UNET}input_blocks.0.0.weight"].shape[1]
     if channels != 4:
         kind = "an inpainting" if channels == 9 else "an instruct-pix2pix" if channels == 8 else "a special"
-        raise UnsupportedModel(f"{path} is {kind} model ({channels} input channels): use the ordinary SD1.5 checkpoint, which inpaints too.")
+        raise UnsupportedModel(f"{path} is {kind} model ({channels} input channels): use an ordinary SD1.5 one, it inpaints too.")
     if tensors[f"{UNET}middle_block.1.proj_in.weight"].dim() == 2:
-        raise UnsupportedModel(f"{path} is an SD2 model: the face adapter works with SD1.5 checkpoints only.")
+        raise UnsupportedModel(f"{path} is an SD2 model: {SD15_ONLY}.")
     if not any(key.startswith(f"{VAE}decoder.") for key in tensors):
         raise BadWeights(f"{path} has no VAE inside: use a checkpoint with its VAE baked in.")
 

@@ -1,0 +1,178 @@
+"""The standalone host: pictures without a WebUI."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from facechain_ext.errors import BadInput
+from facechain_ext.hosts.standalone.folders import listed, locate
+from facechain_ext.hosts.standalone.prompts import take_loras
+from facechain_ext.hosts.types import Folders, Lora, Paint, Painted, Progress, Report
+
+if TYPE_CHECKING:
+    import torch
+
+    from facechain_ext.hosts.standalone.checkpoint import Networks
+    from facechain_ext.hosts.standalone.controlnets import Unit
+
+DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+
+
+class Standalone:
+    """One SD1.5 checkpoint on one device. Nothing is read before the first picture.
+
+    device: auto, cpu, cuda (cuda:1, …) or mps; dtype: auto (fp16 on cuda and mps, else fp32), fp32, fp16 or bf16.
+    """
+
+    name = "standalone"
+
+    def __init__(self, checkpoint: str | Path, *, device: str = "auto", dtype: str = "auto", folders: Folders) -> None:
+        self.folders = folders
+        self._path = locate(checkpoint, folders.checkpoints, "checkpoint")
+        self._device, self._dtype = device, dtype
+
+    def paint(self, request: Paint, report: Report | None = None) -> Iterator[Painted]:
+        """Make `request.count` pictures, each handed over when its batch is finished.
+
+        BadInput, BadWeights, UnsupportedModel, OutOfMemory; whatever `report` raises ends the work between two steps.
+        """
+        from facechain_ext.hosts.standalone.painting import Batch, paint_batch
+        from facechain_ext.hosts.standalone.text import encode
+
+        check(request)
+        prompt, tagged = take_loras(request.prompt)
+        networks = self.networks
+        with self._loras((*request.loras, *tagged), networks):
+            cond, uncond = encode(networks, prompt, request.clip_skip), encode(networks, request.negative, request.clip_skip)
+            units = self._units(request, networks)
+            together = 1 if networks.unet.device.type == "cpu" else request.batch  # no faster on a CPU, and alone bit-equal in any batch
+            for first in range(0, request.count, together):
+                seeds = range(request.seed + first, request.seed + min(first + together, request.count))
+                batch = Batch(request=request, cond=cond, uncond=uncond, units=units, first=first, seeds=tuple(seeds))
+                yield from paint_batch(networks, batch, lambda step, first=first: _tell(report, request, first, step))
+
+    def checkpoint(self) -> str:
+        """Name and short hash of the checkpoint, as WebUI states it."""
+        return f"{self._path.stem} [{self._hash}]"
+
+    def checkpoints(self) -> list[str]:
+        """Checkpoints in the folder."""
+        return list(listed(self.folders.checkpoints))
+
+    def loras(self) -> list[str]:
+        """LoRAs in the folder."""
+        return list(listed(self.folders.loras))
+
+    def controlnets(self) -> list[str]:
+        """ControlNets in the folder."""
+        return list(listed(self.folders.controlnets))
+
+    def samplers(self) -> list[str]:
+        """Samplers by the names WebUI gives them."""
+        from facechain_ext.hosts.standalone.samplers import SAMPLERS
+
+        return list(SAMPLERS)
+
+    @cached_property
+    def networks(self) -> Networks:
+        """The checkpoint's networks on the device, read at the first call."""
+        from facechain_ext.hosts.standalone.checkpoint import load_networks
+
+        device = choose_device(self._device)
+        return load_networks(self._path, device, choose_dtype(self._dtype, device))
+
+    @cached_property
+    def _hash(self) -> str:
+        digest = hashlib.sha256()
+        with self._path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+        return digest.hexdigest()[:10]
+
+    def _loras(self, loras: tuple[Lora, ...], networks: Networks) -> AbstractContextManager[None]:
+        found = [(locate(lora.source, self.folders.loras, "LoRA"), lora.weight) for lora in loras]
+        if not found:
+            return nullcontext()
+        from facechain_ext.hosts.standalone.loras import applied
+
+        return applied(networks, found)
+
+    def _units(self, request: Paint, networks: Networks) -> tuple[Unit, ...]:
+        from facechain_ext.hosts.standalone.controlnets import Unit, control_picture, load_controlnet
+
+        paths = [locate(control.model, self.folders.controlnets, "ControlNet") for control in request.controls]
+        models = {path: load_controlnet(path, networks.unet) for path in dict.fromkeys(paths)}
+        return tuple(
+            Unit(
+                model=models[path],
+                picture=control_picture(control.image, request.width, request.height, networks.unet.conv_in.weight),
+                weight=control.weight,
+                start=control.start,
+                end=control.end,
+            )
+            for path, control in zip(paths, request.controls, strict=True)
+        )
+
+
+def _tell(report: Report | None, request: Paint, first: int, step: int) -> None:
+    if report is not None:
+        report(Progress(picture=first, pictures=request.count, step=step, steps=request.steps))
+
+
+LIMITS = (
+    ("width", 64, 4096),
+    ("height", 64, 4096),
+    ("steps", 1, 1000),
+    ("count", 1, 10000),
+    ("batch", 1, 64),
+    ("seed", 0, 2**53),
+    ("strength", 0, 1),
+)
+"""What a request may ask for, both inclusive."""
+
+
+def check(request: Paint) -> None:
+    """Refuse what cannot be painted, naming the value."""
+    for name, low, high in LIMITS:
+        value = getattr(request, name)
+        if not low <= value <= high:
+            raise BadInput(f"The {name} is {value}: choose {low} to {high}.")
+    for name in ("width", "height"):
+        value = getattr(request, name)
+        if value % 8:
+            raise BadInput(f"The {name} is {value}, which is not a multiple of 8: choose {round(value / 8) * 8}.")
+    if request.mask is not None and request.image is None:
+        raise BadInput("There is a mask but no picture to inpaint: give the picture too.")
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of this name, or the fastest there is for auto. BadInput where this machine has no such device."""
+    import torch
+
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, found in there.items() if found))
+    if not re.fullmatch(r"(cpu|mps|cuda)(:\d+)?", name):
+        raise BadInput(f"There is no device {name}: choose auto, cpu, cuda or mps.")
+    device = torch.device(name)
+    if not there[device.type] or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
+        raise BadInput(f"This machine has no device {name} that torch can use: choose auto or cpu.")
+    return device
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The number format of this name (fp32, fp16, bf16, or as torch calls them), or the usual one of the device for auto."""
+    import torch
+
+    if name == "auto":
+        return torch.float32 if device.type == "cpu" else torch.float16
+    full = DTYPES.get(name, name)
+    if full not in DTYPES.values():
+        raise BadInput(f"There is no number format {name}: choose auto, fp32, fp16 or bf16.")
+    return getattr(torch, full)
