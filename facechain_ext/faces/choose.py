@@ -121,8 +121,12 @@ class Chain:
 
 def chain(offers: Mapping[Capability, list[FaceAnalyser]]) -> Chain:
     """For each capability the first backend offered that has it."""
-    able = {kind: next((one for one in backends if kind in one.capabilities), None) for kind, backends in offers.items()}
-    return Chain({kind: one for kind, one in able.items() if one is not None})
+    who: dict[Capability, FaceAnalyser] = {}
+    for able, backends in offers.items():
+        first = next((backend for backend in backends if able in backend.capabilities), None)
+        if first is not None:
+            who[able] = first
+    return Chain(who)
 
 
 def _best(folders: ModelFolders, device: str) -> FaceAnalyser:

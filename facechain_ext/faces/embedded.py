@@ -14,6 +14,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -62,9 +63,11 @@ class Embedded:
         """mediapipe: use it where it is installed; False: the Haar cascade alone."""
         self._solutions = _solutions() if mediapipe else None
         self._mesh = self._solutions is not None and _mesh_works(self._solutions)
-        able: set[Capability] = {"detect", "parse"}
+        able: set[Capability] = {"parse"}
         if self._solutions is not None:
-            able.add("landmarks")
+            able |= {"detect", "landmarks"}
+        elif hasattr(cv2, "CascadeClassifier"):
+            able.add("detect")
         if self._mesh:
             able.add("eyes")
         self.capabilities: frozenset[Capability] = frozenset(able)
@@ -299,7 +302,9 @@ def _quiet() -> Iterator[None]:
 
 def _haar(pixels: np.ndarray) -> list[Face]:
     """Faces by the cascade in OpenCV's wheel; it sees frontal ones only, and the five points are a mean face's."""
-    cascade = cv2.CascadeClassifier(os.path.join(cv2.data.haarcascades, HAAR_FILE))
+    if not hasattr(cv2, "CascadeClassifier"):
+        raise MissingPackage("OpenCV 5 has no face finder of its own: install mediapipe 0.10.21, or point to insightface models.")
+    cascade = cv2.CascadeClassifier(str(Path(cv2.__file__).parent / "data" / HAAR_FILE))
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     smallest = max(24, min(grey.shape) // 48)
     for seen in (grey, cv2.equalizeHist(grey)):  # dark and flat photos need the second

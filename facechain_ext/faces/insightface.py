@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import threading
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -115,8 +116,8 @@ def _load(folder: Path, device: str) -> dict[str, Any]:
 def _open(path: Path, providers: list[str]) -> Any:
     """insightface's model of one file; its remarks go to the log instead of the screen."""
     from insightface.model_zoo import get_model
-    from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
+    runtime = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
     broken = tuple(kind for kind in vars(runtime).values() if isinstance(kind, type) and issubclass(kind, Exception))
     with _STDOUT, contextlib.redirect_stdout(io.StringIO()) as remarks:
         try:

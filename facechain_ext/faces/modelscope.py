@@ -145,7 +145,7 @@ def fairface_input(crop: np.ndarray) -> torch.Tensor:
     import torch
 
     resized = Image.fromarray(crop).resize((FAIRFACE_SIZE, FAIRFACE_SIZE), Image.Resampling.BILINEAR)
-    pixels = (np.asarray(resized, np.float32) / 255 - np.float32(MEAN)) / np.float32(STD)
+    pixels = (np.asarray(resized, np.float32) / 255 - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
     return torch.from_numpy(pixels).permute(2, 0, 1)[None]
 
 
@@ -155,7 +155,8 @@ def resnet34(weights: Mapping[str, torch.Tensor], x: torch.Tensor) -> torch.Tens
     import torch.nn.functional as F
 
     def norm(x: torch.Tensor, name: str) -> torch.Tensor:
-        return F.batch_norm(x, *(weights[f"{name}.{part}"] for part in NORM), eps=EPS)
+        mean, var, gain, bias = (weights[f"{name}.{part}"] for part in NORM)
+        return F.batch_norm(x, mean, var, gain, bias, eps=EPS)
 
     def convolve(x: torch.Tensor, name: str, stride: int = 1) -> torch.Tensor:
         kernel = weights[f"{name}.weight"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
+Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 COLOURS = {"good": "#2ecc71", "warn": "#f1c40f", "reject": "#e74c3c", "other": "#9aa5b1"}
 FONT_SHARE, SMALLEST_FONT = 1 / 40, 12
 SMALLEST_PICTURE = 480
@@ -49,7 +50,7 @@ def _enlarged(mark: Mark, times: int) -> Mark:
     return Mark(box=(left, top, right, bottom), points=[(x * times, y * times) for x, y in mark.points], words=mark.words, kind=mark.kind)
 
 
-def _write(draw: ImageDraw.ImageDraw, size: tuple[int, int], mark: Mark, font: ImageFont.ImageFont, unit: int) -> None:
+def _write(draw: ImageDraw.ImageDraw, size: tuple[int, int], mark: Mark, font: Font, unit: int) -> None:
     """The words on a dark plate under the box, or above it where there is no room, always within the picture."""
     left, top, right, bottom = draw.multiline_textbbox((0, 0), mark.words, font=font)
     width, height = right - left + 4 * unit, bottom - top + 4 * unit
@@ -61,7 +62,7 @@ def _write(draw: ImageDraw.ImageDraw, size: tuple[int, int], mark: Mark, font: I
     draw.multiline_text((x + 2 * unit - left, y + 2 * unit - top), mark.words, fill=COLOURS[mark.kind], font=font)
 
 
-def _font(height: int) -> ImageFont.ImageFont:
+def _font(height: int) -> Font:
     """PIL's own font at that height; before Pillow 10.1 it has one size only."""
     try:
         return ImageFont.load_default(size=height)

@@ -58,7 +58,7 @@ def angles(points: Points) -> tuple[float, float, float]:
     right = right / width
     down = np.array([-right[1], right[0]])
     height = max(float((mouth - eyes) @ down), 1e-6)
-    sideways = float((p[2] - eyes) @ right) - NOSE_LEVEL * float((mouth - eyes) @ right)
+    sideways = float((p[2] - eyes) @ right)
     below = float((p[2] - eyes) @ down) / height - NOSE_LEVEL
     yaw = np.degrees(np.arctan(sideways / width / NOSE_DEPTH))
     pitch = np.degrees(np.arctan(below / NOSE_DEPTH))

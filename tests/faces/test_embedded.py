@@ -82,6 +82,31 @@ def test_small_faces_are_found_in_tiles(full: Embedded, crowd: Image.Image) -> N
     assert np.abs(np.array(faces[1].points) - (np.array(POINTS) * 160 / 512 + (1500, 1100))).max() <= 4
 
 
+@pytest.mark.parametrize(
+    ("box", "cut"),
+    [
+        ((90, 120, 140, 160), True),  # over the left edge, behind which the picture goes on
+        ((150, 90, 180, 120), True),
+        ((180, 150, 210, 190), True),
+        ((120, 180, 160, 205), True),
+        ((120, 120, 160, 160), False),
+    ],
+)
+def test_faces_cut_by_a_tile_are_left_to_the_next(box: tuple[float, ...], cut: bool) -> None:
+    assert embedded._cut((100, 100, 200, 200), box, (300, 300, 3)) is cut
+    assert embedded._cut((0, 0, 300, 300), tuple(edge * 3 - 200 for edge in box), (300, 300, 3)) is False  # the picture's own border
+
+
+def test_tiles_cover_the_picture_and_overlap() -> None:
+    for width, height in ((2048, 1536), (2048, 400), (700, 700), (300, 200)):
+        tiles = embedded._tiles(width, height)
+        seen = np.zeros((height, width), int)
+        for left, top, right, bottom in tiles:
+            assert 0 <= left < right <= width and 0 <= top < bottom <= height
+            seen[top:bottom, left:right] += 1
+        assert (not tiles) if max(width, height) < 640 else seen.min() >= 1 and seen.max() > 1
+
+
 def test_a_picture_without_a_face(full: Embedded, plain: Embedded, astronaut: Image.Image) -> None:
     rocket = astronaut.crop((330, 0, 512, 300))
     for image in (rocket, Image.new("RGB", (640, 480), "grey"), Image.new("RGB", (1, 1)), Image.new("RGB", (3000, 2))):
@@ -99,6 +124,7 @@ def test_head_cut_from_mesh_and_segmentation(full: Embedded, astronaut: Image.Im
     assert head[CHEEK[1], CHEEK[0]] == head[HAIR[1], HAIR[0]] == 1
     assert head[WALL[1], WALL[0]] == head[SUIT[1], SUIT[0]] == 0
     assert 9_000 < head.sum() < 22_000
+    assert not parsing.hair[150:].any()  # below the mouth it is neck
 
 
 def test_the_cascade_alone(plain: Embedded, astronaut: Image.Image, crowd: Image.Image) -> None:
@@ -129,6 +155,14 @@ def test_mediapipe_without_solutions_is_passed_over(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "mediapipe", newer)
     analyser = Embedded()
     assert analyser.capabilities == {"detect", "parse"} and analyser.faces(astronaut)[0].estimated
+
+
+def test_opencv_five_has_no_cascade(monkeypatch: pytest.MonkeyPatch, astronaut: Image.Image) -> None:
+    monkeypatch.delattr(embedded.cv2, "CascadeClassifier")
+    analyser = Embedded(mediapipe=False)
+    assert analyser.capabilities == {"parse"}
+    with pytest.raises(MissingPackage, match="mediapipe"):
+        analyser.faces(astronaut)
 
 
 def test_a_mesh_that_does_not_start_leaves_the_detector(monkeypatch: pytest.MonkeyPatch, astronaut: Image.Image) -> None:
