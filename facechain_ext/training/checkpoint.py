@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,10 +43,9 @@ def load_state(folder: Path, settings: Mapping[str, Any]) -> tuple[int, Mapping[
     path = folder / STATE
     if not path.exists():
         return None
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError) as error:
-        raise BadWeights(f"The training state {path} cannot be read: move it away to start afresh.") from error
+    if not zipfile.is_zipfile(path):
+        raise BadWeights(f"The training state {path} cannot be read: move it away to start afresh.")
+    state = torch.load(path, map_location="cpu", weights_only=True)
     begun = json.loads(state["settings"])
     changed = sorted(key for key in begun.keys() | settings.keys() if begun.get(key) != settings.get(key))
     if changed:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
@@ -17,7 +18,7 @@ from facechain_ext.demo.architecture import VAE
 from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
 from facechain_ext.training.device import choose_device, optimise, pace_of, rate_at
-from facechain_ext.training.checkpoint import save_weights
+from facechain_ext.training.checkpoint import load_weights, save_weights
 from facechain_ext.training.loop import train
 from facechain_ext.training.people import ALL_STYLES, PAINTED, anyone, picture
 
@@ -32,6 +33,8 @@ class VaeSettings(Common):
     """Settings of the VAE's training."""
 
     crop: int = option(128, "side of the crops in pixels, a multiple of 8; group norms want whole pictures, flat crops tell them nothing")
+    shrink: int = option(1, "pictures are shrunk by this factor before they are cropped: colours are learnt sooner from small whole pictures")
+    begin: str = option("", "weights to begin with, of a run with smaller pictures")
     edges: float = option(0.5, "weight of the error of horizontal and vertical differences")
     kl: float = option(5e-6, "weight of the KL term, summed over a picture")
     widths: str = option("", "channels of the four levels, as 16,16,32,32; empty: the demo model's")
@@ -63,10 +66,17 @@ class VaeTrainee:
         torch.manual_seed(settings.seed)
         self.settings, self.device = settings, device
         self.vae = build_vae(settings.widths).to(device)
-        with torch.no_grad():  # begin with latents that are hardly noisy, or the decoder has nothing to learn from at first
-            self.vae.quant_conv.bias[VAE["latent_channels"] :] -= 4.0
+        if settings.begin:
+            self.vae.load_state_dict(load_weights(Path(settings.begin)))
+        else:
+            self._quieten()
         self.optimiser = torch.optim.Adam(self.vae.parameters(), lr=settings.rate, betas=(0.9, 0.99))
         self.average = Average({"vae": self.vae}, settings.decay)
+
+    @torch.no_grad()
+    def _quieten(self) -> None:
+        """Begin with latents that are hardly noisy, or the decoder has nothing to learn from at first."""
+        self.vae.quant_conv.bias[VAE["latent_channels"] :] -= 4.0
 
     def step(self, number: int, rng: np.random.Generator) -> Mapping[str, float]:
         crops = to_tensor(np.stack([self._crop(rng) for _ in range(self.settings.batch)])).to(self.device)
@@ -82,7 +92,10 @@ class VaeTrainee:
         return {"error_of_255": error.item() * 127.5, "edges": edges.item(), "kl": kl.item(), "gradient": norm}
 
     def _crop(self, rng: np.random.Generator) -> np.ndarray:
-        whole, side = picture(anyone(PAINTED, rng), rng, ALL_STYLES).picture, self.settings.crop
+        whole, shrink = picture(anyone(PAINTED, rng), rng, ALL_STYLES).picture, self.settings.shrink
+        if shrink > 1:
+            whole = cv2.resize(whole, None, fx=1 / shrink, fy=1 / shrink, interpolation=cv2.INTER_AREA)
+        side = min(self.settings.crop, len(whole))
         top, left = rng.integers(0, whole.shape[0] - side + 1, 2)
         return whole[top : top + side, left : left + side]
 

@@ -1,0 +1,153 @@
+"""Trains the demo model's text encoder and UNet together, from nothing, on latents of drawn pictures and their captions."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from facechain_ext.demo.architecture import CLIP, UNET, VAE
+from facechain_ext.errors import BadInput
+from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
+from facechain_ext.training.average import Average
+from facechain_ext.training.checkpoint import default_folder, load_weights
+from facechain_ext.training.device import choose_device, optimise, pace_of, rate_at
+from facechain_ext.training.latents import LatentSet, open_set
+from facechain_ext.training.loop import train
+from facechain_ext.training.noise import add_noise, sample, snr_weight
+from facechain_ext.training.tokens import tokens_of
+from facechain_ext.training.vae import FINISHED, build_vae, to_pictures
+
+NAME, SUMMARY = "train-base", "Train the demo model's text encoder and UNet on encoded pictures."
+PROMPTS = (
+    "a photo of a person, wearing a red hoodie, smiling, at the beach",
+    "a pencil drawing of a person, wearing a suit and a top hat, in front of bookshelves, neutral expression",
+    "a watercolour painting of a person, wearing a yellow dungarees, laughing, in a forest",
+    "a neon sign of a person, wearing a blue t-shirt and a crown, in the city, sad",
+    "a comic of a person, wearing a green turtleneck and a straw hat, looking surprised, in the mountains",
+    "an oil painting of a person, wearing a purple striped shirt, no hat, plain background, calm",
+    "a photo of a person, wearing a black suit and a beanie, laughing, in the city, waving",
+    "a comic of a person, wearing a white hoodie and a baseball cap, smiling, in a library",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseSettings(Common):
+    """Settings of the base model's training."""
+
+    rate: float = option(5e-4, "highest learning rate; cosine to a twentieth of it")
+    decay: float = option(0.9995, "decay of the moving average of the weights")
+    pictures: int = option(100_000, "how many of the encoded pictures to use; may grow when a training goes on")
+    data: str = option("", "folder of encoded pictures; empty: encode-pictures' own")
+    pairs: str = option("", "folder of encoded pictures of two people; empty: none")
+    pair_every: int = option(10, "every so many steps a half batch of pictures of two people")
+    drop: float = option(0.1, "share of captions left out")
+    snr: float = option(5.0, "cap of the signal-to-noise weight (min-SNR); 0: every step of the noise weighs the same")
+    vae: str = option("", "the VAE's weights for sample sheets; empty: those train-vae finished")
+
+
+MAY_CHANGE = {"pictures"}
+
+
+class BaseTrainee:
+    """Text encoder and UNet, their optimiser and average."""
+
+    def __init__(self, settings: BaseSettings, device: torch.device) -> None:
+        torch.manual_seed(settings.seed)
+        self.settings, self.device = settings, device
+        self.singles = open_set(Path(settings.data) if settings.data else default_folder("encode-pictures"))
+        if self.singles.done < settings.pictures:
+            raise BadInput(f"Only {self.singles.done} pictures are encoded: give --pictures {self.singles.done}, or encode more.")
+        self.pairs = open_set(Path(settings.pairs)) if settings.pairs else None
+        self.unet = UNet2DConditionModel(**UNET).to(device)
+        self.text = CLIPTextModel(CLIPTextConfig(**CLIP)).to(device)
+        self.unet.train()
+        self.text.train()
+        self.parameters = [*self.unet.parameters(), *self.text.parameters()]
+        self.optimiser = torch.optim.AdamW(self.parameters, lr=settings.rate, betas=(0.9, 0.99), weight_decay=0.01)
+        self.average = Average({"unet": self.unet, "text": self.text}, settings.decay)
+        self.no_words = tokens_of([""])
+
+    def step(self, number: int, rng: np.random.Generator) -> Mapping[str, float]:
+        settings = self.settings
+        paired = self.pairs is not None and number % settings.pair_every == settings.pair_every - 1
+        latents, tokens = self._batch(rng, self.pairs if paired and self.pairs else self.singles, settings.batch // (2 if paired else 1))
+        noise = torch.randn_like(latents)
+        times = torch.randint(0, 1000, (len(latents),), device=self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.autocast):
+            words = self.text(tokens).last_hidden_state
+            found = self.unet(add_noise(latents, noise, times), times, words).sample
+        error = F.mse_loss(found.float(), noise, reduction="none").mean(dim=(1, 2, 3))
+        loss = (error * snr_weight(times, settings.snr)).mean()
+        norm = optimise(loss, self.optimiser, self.parameters, rate_at(number, settings))
+        self.average.follow(number)
+        return {"error": error.mean().item(), "loss": loss.item(), "gradient": norm}
+
+    def _batch(self, rng: np.random.Generator, source: LatentSet, count: int) -> tuple[Tensor, Tensor]:
+        rows = np.sort(rng.integers(0, min(self.settings.pictures, source.done), count))
+        latents = torch.from_numpy(source.latents[rows].astype(np.float32)) * VAE["scaling_factor"]
+        tokens = source.tokens[rows].astype(np.int64)
+        tokens[rng.random(count) < self.settings.drop] = self.no_words
+        return latents.to(self.device), torch.from_numpy(tokens).to(self.device)
+
+    def state(self) -> dict[str, Any]:
+        networks = {"unet": self.unet.state_dict(), "text": self.text.state_dict()}
+        return {**networks, "optimiser": self.optimiser.state_dict(), "average": self.average.tensors}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.unet.load_state_dict(state["unet"])
+        self.text.load_state_dict(state["text"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.average.restore(state["average"])
+
+    def weights(self) -> Mapping[str, Tensor]:
+        return self.average.tensors
+
+    def metadata(self) -> Mapping[str, str]:
+        return {}
+
+    @torch.no_grad()
+    def sheet(self) -> np.ndarray | None:
+        """Eight pictures of the averaged model, 20 steps."""
+        path = Path(self.settings.vae) if self.settings.vae else default_folder("vae") / FINISHED
+        if not path.exists():
+            return None
+        vae: AutoencoderKL = build_vae().to(self.device).eval()
+        vae.load_state_dict(load_weights(path))
+        unet, text = load_base(self.average.tensors, self.device)
+        words = text(torch.from_numpy(tokens_of(["", *PROMPTS]).astype(np.int64)).to(self.device)).last_hidden_state
+        start = torch.randn((len(PROMPTS), 4, 16, 16), generator=torch.Generator().manual_seed(3)).to(self.device)
+        latents = sample(unet, start, words[1:], words[:1].expand(len(PROMPTS), -1, -1), steps=20, guidance=4.0)
+        pictures = to_pictures(vae.decode(latents / VAE["scaling_factor"]).sample)
+        return np.vstack([np.hstack(list(pictures[:4])), np.hstack(list(pictures[4:]))])
+
+
+def load_base(tensors: Mapping[str, Tensor], device: torch.device) -> tuple[nn.Module, nn.Module]:
+    """UNet and text encoder of a training's weights, ready to paint."""
+    unet, text = UNet2DConditionModel(**UNET), CLIPTextModel(CLIPTextConfig(**CLIP))
+    for name, module in (("unet", unet), ("text", text)):
+        module.load_state_dict({key[len(name) + 1 :]: value for key, value in tensors.items() if key.startswith(name + ".")})
+        module.to(device).eval()
+    return unet, text
+
+
+def main(argv: Sequence[str]) -> None:
+    """Command line."""
+    settings, folder = parse(BaseSettings, NAME, SUMMARY, argv)
+    trainee = BaseTrainee(settings, choose_device(settings))
+    fixed = {key: value for key, value in identity_of(settings).items() if key not in MAY_CHANGE}
+    train(trainee, folder, fixed, settings.seed, pace_of(settings))
+
+
+if __name__ == "__main__":
+    speak()
+    main(sys.argv[1:])

@@ -1,0 +1,128 @@
+"""Drawn pictures as latents of the finished VAE, on disk: rendered and encoded once, read many times by the base model's training.
+
+A set is a folder of latents.npy (float16 [N, 4, H/8, W/8], not scaled), tokens.npy (uint16 [N, 77]) and set.json (how many are done).
+Picture i depends on (seed, i) alone, so an interrupted set is simply continued.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from facechain_ext.demo.architecture import VAE
+from facechain_ext.errors import BadInput
+from facechain_ext.log import log
+from facechain_ext.training.arguments import Common, option, parse, speak
+from facechain_ext.training.checkpoint import default_folder, load_weights, prepare
+from facechain_ext.training.device import choose_device
+from facechain_ext.training.people import PAINTED, anyone, pair_picture, picture
+from facechain_ext.training.tokens import LENGTH, tokens_of
+from facechain_ext.training.vae import FINISHED, build_vae, to_tensor
+
+NAME, SUMMARY = "encode-pictures", "Draw pictures and keep them as latents for the base model's training."
+HEIGHT = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentSettings(Common):
+    """Settings of a set of latents; of the common ones seed, batch, autocast, device and threads count."""
+
+    pictures: int = option(100_000, "how many pictures the set has room for")
+    until: int = option(0, "stop after this many; 0: when full")
+    people: int = option(1, "people in a picture, side by side")
+    vae: str = option("", "the VAE's weights; empty: those train-vae finished in the cache folder")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentSet:
+    """An open set; the arrays are memory-mapped, of which the first `done` rows are filled."""
+
+    latents: np.ndarray
+    tokens: np.ndarray
+    done: int
+
+
+def open_set(folder: Path) -> LatentSet:
+    """Open a set for reading."""
+    note = folder / "set.json"
+    if not note.exists():
+        raise BadInput(f"There are no encoded pictures in {folder}: make them with `encode-pictures` first.")
+    arrays = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("latents", "tokens")]
+    return LatentSet(latents=arrays[0], tokens=arrays[1], done=json.loads(note.read_text())["done"])
+
+
+def encode(settings: LatentSettings, folder: Path) -> None:
+    """Fill the set in `folder`, from where it stands."""
+    device = choose_device(settings)
+    vae = build_vae().to(device).eval()
+    vae.load_state_dict(load_weights(Path(settings.vae) if settings.vae else default_folder("vae") / FINISHED))
+    latents, tokens, done = _open_or_make(settings, folder)
+    end, begun = min(settings.until or settings.pictures, settings.pictures), time.monotonic()
+    first = done
+    while done < end:
+        numbers = range(done, min(done + settings.batch, end))
+        drawn = [_draw(settings, number) for number in numbers]
+        batch = to_tensor(np.stack([one.picture for one in drawn])).to(device)
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=settings.autocast):
+            mean = vae.encode(batch).latent_dist.mean
+        latents[numbers.start : numbers.stop] = mean.float().cpu().numpy()
+        tokens[numbers.start : numbers.stop] = tokens_of([one.caption for one in drawn])
+        done = numbers.stop
+        if done % (settings.batch * settings.log_every) < settings.batch or done == end:
+            latents.flush()
+            tokens.flush()
+            _write_note(folder, settings, done)
+            log.info("%d of %d pictures, %.1f a second", done, end, (done - first) / (time.monotonic() - begun))
+
+
+def _draw(settings: LatentSettings, number: int):  # noqa: ANN202
+    rng = np.random.default_rng((settings.seed, settings.people, number))
+    if settings.people == 1:
+        return picture(anyone(PAINTED, rng), rng)
+    return pair_picture([anyone(PAINTED, rng) for _ in range(settings.people)], rng)
+
+
+def _facts(settings: LatentSettings) -> dict[str, object]:
+    return {"seed": settings.seed, "people": settings.people, "vae": settings.vae}
+
+
+def _open_or_make(settings: LatentSettings, folder: Path) -> tuple[np.ndarray, np.ndarray, int]:
+    prepare(folder)
+    note = folder / "set.json"
+    if note.exists():
+        kept = json.loads(note.read_text())
+        if {key: kept[key] for key in _facts(settings)} != _facts(settings):
+            raise BadInput(f"The pictures in {folder} were made with other settings: choose another --folder.")
+        arrays = [np.load(folder / f"{name}.npy", mmap_mode="r+") for name in ("latents", "tokens")]
+        if len(arrays[0]) != settings.pictures:
+            raise BadInput(f"The set in {folder} has room for {len(arrays[0])} pictures: give --pictures {len(arrays[0])} or another --folder.")
+        return arrays[0], arrays[1], kept["done"]
+    shape = (settings.pictures, VAE["latent_channels"], HEIGHT // 8, HEIGHT * settings.people // 8)
+    latents = np.lib.format.open_memmap(folder / "latents.npy", "w+", np.float16, shape)
+    tokens = np.lib.format.open_memmap(folder / "tokens.npy", "w+", np.uint16, (settings.pictures, LENGTH))
+    return latents, tokens, 0
+
+
+def _write_note(folder: Path, settings: LatentSettings, done: int) -> None:
+    partial = folder / "set.json.partial"
+    partial.write_text(json.dumps({**_facts(settings), "done": done}))
+    os.replace(partial, folder / "set.json")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Command line."""
+    settings, folder = parse(LatentSettings, NAME, SUMMARY, argv)
+    encode(settings, folder)
+
+
+if __name__ == "__main__":
+    speak()
+    main(sys.argv[1:])

@@ -1,0 +1,40 @@
+"""The noise schedule of SD1.5, and the plainest sampler for sample sheets."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+STEPS = 1000
+BETAS = torch.linspace(0.00085**0.5, 0.012**0.5, STEPS, dtype=torch.float64) ** 2
+ALPHAS = torch.cumprod(1 - BETAS, dim=0).float()
+"""ᾱ_t, the share of the picture's variance left at step t [1000]."""
+
+
+def add_noise(latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+    """x_t = √ᾱ·x + √(1−ᾱ)·ε; latents and noise [B, C, H, W], times [B]."""
+    alpha = ALPHAS.to(latents.device)[times][:, None, None, None]
+    return alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
+
+
+def snr_weight(times: Tensor, cap: float) -> Tensor:
+    """min(SNR, cap) / SNR for a network that tells the noise (Hang et al., 2023); ones where cap is 0. [B]"""
+    if not cap:
+        return torch.ones_like(times, dtype=torch.float32)
+    alpha = ALPHAS.to(times.device)[times]
+    ratio = alpha / (1 - alpha)
+    return ratio.clamp(max=cap) / ratio
+
+
+@torch.no_grad()
+def sample(unet: nn.Module, latents: Tensor, words: Tensor, no_words: Tensor, steps: int, guidance: float) -> Tensor:
+    """DDIM from noise [B, 4, h, w] with classifier-free guidance; words and no_words [B, 77, C]."""
+    times = torch.linspace(STEPS - 1, 0, steps).round().long().tolist()
+    both = torch.cat((no_words, words))
+    for now, after in zip(times, [*times[1:], -1], strict=True):
+        plain, guided = unet(torch.cat((latents, latents)), now, both).sample.chunk(2)
+        noise = plain + guidance * (guided - plain)
+        alpha, ahead = ALPHAS[now], ALPHAS[after] if after >= 0 else torch.tensor(1.0)
+        clean = (latents - (1 - alpha).sqrt() * noise) / alpha.sqrt()
+        latents = ahead.sqrt() * clean + (1 - ahead).sqrt() * noise
+    return latents

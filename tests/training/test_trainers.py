@@ -1,0 +1,237 @@
+"""The parts of the trainers against hand calculation or a second method, and that each of them learns."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDPMScheduler
+from torch.nn import functional as F
+
+from facechain_ext.demo.judge import VIEW, Judge, view
+from facechain_ext.demo.world import person
+from facechain_ext.engine.checkpoints import read_encoder
+from facechain_ext.errors import BadInput
+from facechain_ext.training import base, encoder, latents, people, vae
+from facechain_ext.training.arguments import identity_of, parse
+from facechain_ext.training.average import Average
+from facechain_ext.training.checkpoint import save_weights
+from facechain_ext.training.commands import COMMANDS
+from facechain_ext.training.device import rate_at
+from facechain_ext.training.likeness import LikenessSettings
+from facechain_ext.training.noise import ALPHAS, add_noise, snr_weight
+from facechain_ext.training.recognition import HAIR, kinds_of, margin_loss, rank_first, sizes_of
+from facechain_ext.training.tokens import tokens_of
+
+
+def test_the_populations_do_not_meet():
+    ranges = sorted((people.PAINTED, people.ENCODED, people.JUDGED, people.TESTED), key=lambda r: r.start)
+    assert all(a.stop <= b.start for a, b in zip(ranges, ranges[1:], strict=False))
+
+
+def test_the_noise_schedule_is_that_of_sd15():
+    theirs = DDPMScheduler(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+    assert torch.allclose(theirs.alphas_cumprod, ALPHAS, rtol=1e-4)
+    x, noise, times = torch.randn(3, 4, 2, 2), torch.randn(3, 4, 2, 2), torch.tensor([0, 500, 999])
+    assert torch.allclose(theirs.add_noise(x, noise, times), add_noise(x, noise, times), atol=1e-4)
+
+
+def test_the_signal_to_noise_weight():
+    times = torch.arange(1000)
+    ratio = theirs_snr()
+    weight = snr_weight(times, 5.0)
+    assert torch.allclose(weight, torch.where(ratio > 5, 5 / ratio, torch.ones(1)), rtol=1e-3)
+    assert torch.equal(snr_weight(times, 0.0), torch.ones(1000))
+
+
+def theirs_snr():
+    alpha = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear").alphas_cumprod
+    return alpha / (1 - alpha)
+
+
+def test_the_sampler_recovers_a_picture_the_network_knows():
+    """With a network that knows the clean picture, DDIM must arrive at it."""
+    clean = torch.randn(1, 4, 4, 4)
+
+    class Knowing(torch.nn.Module):
+        def forward(self, x, time, words):
+            alpha = ALPHAS[time]
+            return type("Out", (), {"sample": (x - alpha.sqrt() * clean) / (1 - alpha).sqrt()})
+
+    from facechain_ext.training.noise import sample
+
+    words = torch.zeros(1, 77, 8)
+    found = sample(Knowing(), torch.randn(1, 4, 4, 4), words, words, steps=10, guidance=3.0)
+    assert torch.allclose(found, clean, atol=1e-3)
+
+
+def test_centred_latents_have_mean_0_and_variance_1_and_decode_as_before():
+    torch.manual_seed(0)
+    model = vae.build_vae("8,8,16,16").eval()
+    pictures = torch.randn(6, 3, 64, 64).clamp(-1, 1)
+    with torch.no_grad():
+        before = model.decode(model.encode(pictures).latent_dist.mean).sample
+        spread = model.encode(pictures).latent_dist.std / model.encode(pictures).latent_dist.mean.std(dim=(0, 2, 3))[None, :, None, None]
+        vae.centre_latents(model, pictures)
+        found = model.encode(pictures).latent_dist
+        after = model.decode(found.mean).sample
+    scaled = found.mean * 0.18215
+    assert torch.allclose(scaled.mean(dim=(0, 2, 3)), torch.zeros(4), atol=1e-4)
+    assert torch.allclose(scaled.std(dim=(0, 2, 3)), torch.ones(4), atol=1e-4)
+    assert torch.allclose(before, after, atol=1e-4)
+    assert torch.allclose(found.std * 0.18215, spread, rtol=1e-3), "the noise shrinks with the latents"
+
+
+def test_pictures_survive_the_way_to_tensors_and_back():
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), dtype=np.uint8)
+    tensor = vae.to_tensor(pictures)
+    assert tensor.shape == (2, 3, 5, 7) and tensor.min() >= -1 and tensor.max() <= 1
+    assert np.array_equal(vae.to_pictures(tensor), pictures)
+
+
+def test_margin_loss_by_hand():
+    """Two people with two pictures each along the axes: every picture's own mean is its twin, the other person is at right angles."""
+    a, b = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+    together = torch.stack((torch.stack((a, a)), torch.stack((b, b))))
+    loss, right = margin_loss(together, scale=10.0, margin=0.2)
+    assert right == 1
+    assert float(loss) == pytest.approx(float(np.log1p(np.exp(-8.0))), rel=1e-4)
+    mixed = torch.stack((torch.stack((a, b)), torch.stack((b, a))))
+    assert margin_loss(mixed, 10.0, 0.2)[1] == 0, "a picture must not vote for itself"
+
+
+def test_rank_first_by_hand():
+    gallery = torch.eye(3)[:, None]
+    queries = torch.stack((torch.eye(3)[[0, 1]], torch.eye(3)[[1, 1]], torch.eye(3)[[2, 0]]))
+    assert rank_first(queries, gallery) == pytest.approx(4 / 6)
+
+
+def test_traits_cover_everybody():
+    lengths = {len(sizes_of(person(number))) for number in range(50)}
+    assert len(lengths) == 1
+    for number in range(300):
+        assert HAIR[kinds_of(person(number))[0]] == person(number).hair.style
+
+
+def test_the_average_follows():
+    layer = torch.nn.Linear(1, 1, bias=False)
+    average = Average({"layer": layer}, 0.5)
+    with torch.no_grad():
+        layer.weight.fill_(1.0)
+        start = float(average.of("layer")["weight"])
+        average.follow(1000)
+    assert float(average.of("layer")["weight"]) == pytest.approx((start + 1) / 2)
+
+
+def test_the_learning_rate_rises_and_falls():
+    settings = LikenessSettings(steps=1000, warmup=100, rate=1.0)
+    assert rate_at(0, settings) == pytest.approx(0.01)
+    assert rate_at(100, settings) == pytest.approx(1.0)
+    assert rate_at(1000, settings) == pytest.approx(0.05)
+
+
+def test_the_judge_looks_at_squares():
+    wide = np.arange(128 * 256 * 3).reshape(128, 256, 3)
+    assert view(wide[:, :128]).shape == (VIEW, VIEW, 3)
+    assert np.array_equal(view(wide, middle=192.0), view(wide[:, 128:]))
+    assert Judge()(torch.zeros(2, 3, VIEW, VIEW)).shape == (2, 128)
+
+
+def test_the_head_crop_holds_the_head_before_black():
+    drawing = people.picture(3, np.random.default_rng(0), ["photo"])
+    crop = encoder.head_crop(drawing, np.random.default_rng(0), False)
+    assert crop.shape == (112, 112, 3)
+    from facechain_ext.vision.align import align
+
+    mask = drawing.people[0].head
+    theirs = align(drawing.picture * mask[..., None], drawing.people[0].points)
+    assert np.abs(crop.astype(int) - theirs).mean() < 4, "the product's own alignment; its mask is a little larger"
+
+
+def test_the_encoder_is_kept_in_the_published_form(tmp_path):
+    trainee = encoder.trainee(LikenessSettings(steps=1, batch=2, pictures=2, tested=0, device="cpu"))
+    loss = trainee.step(0, np.random.default_rng(0))
+    assert np.isfinite(loss["likeness"])
+    save_weights(tmp_path / "encoder.safetensors", trainee.weights(), trainee.metadata())
+    loaded = read_encoder(tmp_path / "encoder.safetensors").eval()
+    crops = torch.rand(2, 3, 112, 112) * 2 - 1
+    network = trainee.build().eval()
+    network.load_state_dict(trainee.average.of("network"))
+    with torch.no_grad():
+        assert torch.allclose(loaded(crops), network.encoder(crops))
+
+
+def test_the_vae_learns():
+    settings = vae.VaeSettings(steps=40, batch=1, crop=32, widths="16,16,16,16", warmup=1, rate=5e-3)
+    trainee = vae.VaeTrainee(settings, torch.device("cpu"))
+    errors = [trainee.step(number, np.random.default_rng(0))["error_of_255"] for number in range(40)]
+    assert np.mean(errors[-3:]) < 0.7 * errors[0]
+
+
+def test_small_pictures_can_come_first(tmp_path):
+    small = {"batch": 1, "widths": "8,8,8,8", "steps": 1}
+    first = vae.VaeTrainee(vae.VaeSettings(**small, shrink=4), torch.device("cpu"))
+    assert first.step(0, np.random.default_rng(0))["error_of_255"] > 0
+    save_weights(tmp_path / "first.safetensors", first.weights())
+    second = vae.VaeTrainee(vae.VaeSettings(**small, begin=str(tmp_path / "first.safetensors"), seed=5), torch.device("cpu"))
+    assert all(torch.equal(value, second.vae.state_dict()[key]) for key, value in first.weights().items())
+
+
+def test_encoded_pictures_are_continued_and_depend_on_their_number_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(latents, "build_vae", lambda: vae.build_vae("8,8,8,8"))
+    torch.manual_seed(1)
+    save_weights(tmp_path / "vae.safetensors", vae.build_vae("8,8,8,8").state_dict())
+    common = {"pictures": 6, "batch": 2, "vae": str(tmp_path / "vae.safetensors"), "device": "cpu"}
+    latents.encode(latents.LatentSettings(**common, until=2), tmp_path / "a")
+    assert latents.open_set(tmp_path / "a").done == 2
+    latents.encode(latents.LatentSettings(**common), tmp_path / "a")
+    latents.encode(latents.LatentSettings(**common), tmp_path / "b")
+    one, other = latents.open_set(tmp_path / "a"), latents.open_set(tmp_path / "b")
+    assert one.done == other.done == 6 and one.latents.shape == (6, 4, 16, 16)
+    assert np.array_equal(one.latents, other.latents) and np.array_equal(one.tokens, other.tokens)
+    assert len({row.tobytes() for row in one.latents}) == 6
+    with pytest.raises(BadInput, match="other settings"):
+        latents.encode(latents.LatentSettings(**{**common, "seed": 9}), tmp_path / "a")
+
+
+def test_base_refuses_more_pictures_than_there_are(tmp_path):
+    np.save(tmp_path / "latents.npy", np.zeros((4, 4, 16, 16), np.float16))
+    np.save(tmp_path / "tokens.npy", np.zeros((4, 77), np.uint16))
+    (tmp_path / "set.json").write_text(json.dumps({"done": 3}))
+    with pytest.raises(BadInput, match="Only 3 pictures"):
+        base.BaseTrainee(base.BaseSettings(pictures=4, data=str(tmp_path)), torch.device("cpu"))
+    with pytest.raises(BadInput, match="no encoded pictures"):
+        base.BaseTrainee(base.BaseSettings(data=str(tmp_path / "none")), torch.device("cpu"))
+
+
+def test_captions_become_sd15_tokens():
+    rows = tokens_of(["a photo", ""])
+    assert rows.shape == (2, 77)
+    assert rows[0, :5].tolist() == [49406, 320, 1125, 49407, 49407], "start, a, photo, end, padded with end"
+    assert rows[1, :2].tolist() == [49406, 49407]
+
+
+def test_settings_come_from_the_command_line(tmp_path):
+    settings, folder = parse(base.BaseSettings, "train-base", "", ["--folder", str(tmp_path), "--batch", "8", "--autocast", "--snr", "0"])
+    assert (settings.batch, settings.autocast, settings.snr, folder) == (8, True, 0.0, tmp_path)
+    assert "device" not in identity_of(settings) and identity_of(settings)["batch"] == 8
+    with pytest.raises(BadInput, match="--batch is 0"):
+        parse(base.BaseSettings, "train-base", "", ["--batch", "0"])
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_every_command_explains_itself(name, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        COMMANDS[name].run(["--help"])
+    assert stopped.value.code == 0
+    said = capsys.readouterr().out
+    assert name in said and "--folder" in said and "--seed" in said
+
+
+def test_what_the_loss_sees_is_normalised():
+    """A margin loss on scaled embeddings is the same: only directions count."""
+    torch.manual_seed(0)
+    x = torch.randn(3, 4, 8)
+    assert torch.allclose(margin_loss(x, 20.0, 0.1)[0], margin_loss(7 * F.normalize(x, dim=2), 20.0, 0.1)[0], atol=1e-5)
