@@ -25,6 +25,7 @@ class Option:
     """What is declared about one field.
 
     label: a photographer's word; technical: the field's term; info: the key in the info text (None: left out).
+    minimum and maximum of a list count its members.
     """
 
     label: str
@@ -63,7 +64,7 @@ def fields_of(cls: type) -> tuple[Field, ...]:
 def _field(name: str, hint: Any, default: Any, declared: Option) -> Field:
     optional = get_origin(hint) in (Union, types.UnionType) and type(None) in get_args(hint)
     kind = next(arg for arg in get_args(hint) if arg is not type(None)) if optional else hint
-    return Field(name=name, kind=kind, optional=optional, default=default, option=declared)
+    return Field(name=name, kind=get_origin(kind) or kind, optional=optional, default=default, option=declared)
 
 
 def check(values: Any) -> None:
@@ -77,11 +78,13 @@ def check_value(declared: Field, value: Any) -> None:
     if value is None and declared.optional:
         return
     kinds = NUMBERS if declared.kind is float else (declared.kind,)
-    if not isinstance(value, kinds) or (isinstance(value, bool) and declared.kind is not bool):
-        raise BadInput(f"{declared.option.label} ({declared.name}) must be {_kind(declared)}; got {value!r}.")
+    fits = isinstance(value, kinds) and not (isinstance(value, bool) and declared.kind is not bool)
+    if not fits or (declared.kind is tuple and not all(isinstance(one, str) for one in value)):
+        raise BadInput(f"{declared.option.label} ({declared.name}) must be {_kind(declared)}; got {_short(value)}.")
     low, high = declared.option.minimum, declared.option.maximum
-    if (low is not None and value < low) or (high is not None and value > high) or value != value:
-        raise BadInput(f"{declared.option.label} ({declared.name}) must be {_limits(low, high)}; got {value}.")
+    amount, of = (len(value), " in number") if declared.kind is tuple else (value, "")
+    if (low is not None and amount < low) or (high is not None and amount > high) or amount != amount:
+        raise BadInput(f"{declared.option.label} ({declared.name}) must be {_limits(low, high)}{of}; got {amount}.")
     if declared.option.choices and value not in declared.option.choices:
         raise BadInput(
             f"{declared.option.label} ({declared.name}) must be one of {', '.join(declared.option.choices)}; "
@@ -95,14 +98,15 @@ def from_mapping(cls: type[T], values: Mapping[str, Any]) -> T:
     for name in values:
         if name not in known:
             raise BadInput(f"There is no option {name!r}{_close(name, tuple(known))}.")
-    made = cls(**values)
+    made = cls(**{name: tuple(value) if known[name].kind is tuple and isinstance(value, list) else value for name, value in values.items()})
     check(made)
     return made
 
 
 def to_mapping(values: Any) -> dict[str, Any]:
     """The options as JSON values."""
-    return {declared.name: getattr(values, declared.name) for declared in fields_of(type(values))}
+    found = {declared.name: getattr(values, declared.name) for declared in fields_of(type(values))}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
 
 
 def to_info(values: Any) -> dict[str, str]:
@@ -117,14 +121,14 @@ def from_info(cls: type[T], info: Mapping[str, str]) -> dict[str, Any]:
 
 
 def format_value(value: Any) -> str:
-    """A value as the info text shows it: no needless zeros."""
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    """A value as the info text shows it: no needless zeros, a list with spaces between its members."""
+    return f"{value:g}" if isinstance(value, float) else " ".join(value) if isinstance(value, tuple) else str(value)
 
 
 def parse_value(declared: Field, text: str) -> Any:
     """A value from words; BadInput where they are not one."""
     try:
-        value = text == "True" if declared.kind is bool else declared.kind(text)
+        value = text == "True" if declared.kind is bool else tuple(text.split()) if declared.kind is tuple else declared.kind(text)
     except ValueError as error:
         raise BadInput(f"{declared.option.label} ({declared.name}) must be {_kind(declared)}; got {text!r}.") from error
     check_value(declared, value)
@@ -155,7 +159,12 @@ def from_arguments(cls: type[T], arguments: argparse.Namespace, **more: Any) -> 
 
 
 def _kind(declared: Field) -> str:
-    return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}[declared.kind]
+    return {int: "a whole number", float: "a number", str: "a text", bool: "true or false", tuple: "a list of texts"}[declared.kind]
+
+
+def _short(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) < 80 else f"{shown[:77]}…"
 
 
 def _limits(low: float | None, high: float | None) -> str:
