@@ -53,6 +53,6 @@ class Judge(nn.Module):
 
 
 def view(picture: np.ndarray, middle: float | None = None) -> np.ndarray:
-    """What the judge sees of a picture, RGB uint8 [128, W, 3]: the square [96, 96, 3] around `middle` (x in pixels; default the picture's)."""
+    """What the judge sees of a picture, RGB uint8 [128, W, 3]: the square [96, 96, 3] around `middle` (x in pixels)."""
     left = round((picture.shape[1] / 2 if middle is None else middle) - VIEW / 2)
     return picture[VIEW_TOP : VIEW_TOP + VIEW, left : left + VIEW]

@@ -48,14 +48,14 @@ class BaseSettings(Common):
     decay: float = option(0.9995, "decay of the moving average of the weights")
     pictures: int = option(100_000, "how many of the encoded pictures to use; may grow when a training goes on")
     data: str = option("", "folder of encoded pictures; empty: encode-pictures' own")
-    pairs: str = option("", "folder of encoded pictures of two people; empty: none")
+    pairs: str = option("", "folder of encoded pictures of two people; empty: none; may be added when a training goes on")
     pair_every: int = option(10, "every so many steps a half batch of pictures of two people")
     drop: float = option(0.1, "share of captions left out")
     snr: float = option(5.0, "cap of the signal-to-noise weight (min-SNR); 0: every step of the noise weighs the same")
     vae: str = option("", "the VAE's weights for sample sheets; empty: those train-vae finished")
 
 
-MAY_CHANGE = {"pictures"}
+MAY_CHANGE = {"pictures", "pairs"}
 
 
 class BaseTrainee:

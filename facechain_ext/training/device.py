@@ -29,9 +29,7 @@ def choose_device(settings: Common) -> torch.device:
 
 def pace_of(settings: Common) -> Pace:
     """The loop's part of the settings."""
-    return Pace(
-        steps=settings.steps, log_every=settings.log_every, sheet_every=settings.sheet_every, save_seconds=settings.save_seconds
-    )
+    return Pace(steps=settings.steps, log_every=settings.log_every, sheet_every=settings.sheet_every, save_seconds=settings.save_seconds)
 
 
 def rate_at(step: int, settings: Common) -> float:
@@ -42,7 +40,9 @@ def rate_at(step: int, settings: Common) -> float:
     return settings.rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, way))))
 
 
-def optimise(loss: torch.Tensor, optimiser: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], rate: float, clip: float = 1.0) -> float:
+def optimise(
+    loss: torch.Tensor, optimiser: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], rate: float, clip: float = 1.0
+) -> float:
     """One step of the optimiser; the gradient's norm before clipping."""
     optimiser.zero_grad(set_to_none=True)
     loss.backward()

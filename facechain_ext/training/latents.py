@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from facechain_ext.demo.architecture import VAE
+from facechain_ext.demo.world import Drawing
 from facechain_ext.errors import BadInput
 from facechain_ext.log import log
 from facechain_ext.training.arguments import Common, option, parse, speak
@@ -83,7 +84,7 @@ def encode(settings: LatentSettings, folder: Path) -> None:
             log.info("%d of %d pictures, %.1f a second", done, end, (done - first) / (time.monotonic() - begun))
 
 
-def _draw(settings: LatentSettings, number: int):  # noqa: ANN202
+def _draw(settings: LatentSettings, number: int) -> Drawing:
     rng = np.random.default_rng((settings.seed, settings.people, number))
     if settings.people == 1:
         return picture(anyone(PAINTED, rng), rng)
@@ -94,16 +95,18 @@ def _facts(settings: LatentSettings) -> dict[str, object]:
     return {"seed": settings.seed, "people": settings.people, "vae": settings.vae}
 
 
-def _open_or_make(settings: LatentSettings, folder: Path) -> tuple[np.ndarray, np.ndarray, int]:
+def _open_or_make(settings: LatentSettings, folder: Path) -> tuple[np.memmap, np.memmap, int]:
     prepare(folder)
     note = folder / "set.json"
     if note.exists():
         kept = json.loads(note.read_text())
         if {key: kept[key] for key in _facts(settings)} != _facts(settings):
             raise BadInput(f"The pictures in {folder} were made with other settings: choose another --folder.")
-        arrays = [np.load(folder / f"{name}.npy", mmap_mode="r+") for name in ("latents", "tokens")]
+        arrays = [np.lib.format.open_memmap(folder / f"{name}.npy", "r+") for name in ("latents", "tokens")]
         if len(arrays[0]) != settings.pictures:
-            raise BadInput(f"The set in {folder} has room for {len(arrays[0])} pictures: give --pictures {len(arrays[0])} or another --folder.")
+            raise BadInput(
+                f"The set in {folder} has room for {len(arrays[0])} pictures: give --pictures {len(arrays[0])} or another --folder."
+            )
         return arrays[0], arrays[1], kept["done"]
     shape = (settings.pictures, VAE["latent_channels"], HEIGHT // 8, HEIGHT * settings.people // 8)
     latents = np.lib.format.open_memmap(folder / "latents.npy", "w+", np.float16, shape)

@@ -38,7 +38,9 @@ class LikenessSettings(Common):
 class LikenessTrainee:
     """A network from views [B, 3, H, W] to embeddings [B, width], a trait head, their optimiser and average."""
 
-    def __init__(self, settings: LikenessSettings, device: torch.device, build: Callable[[], nn.Module], width: int, people: range, see: See) -> None:
+    def __init__(
+        self, settings: LikenessSettings, device: torch.device, build: Callable[[], nn.Module], width: int, people: range, see: See
+    ) -> None:
         torch.manual_seed(settings.seed)
         self.settings, self.device, self.build, self.people, self.see = settings, device, build, people, see
         self.network, self.head = build().to(device), TraitHead(width).to(device)

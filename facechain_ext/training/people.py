@@ -9,7 +9,7 @@ import numpy as np
 from facechain_ext.demo.world import Drawing, appearance, draw, draw_people, person, scene
 from facechain_ext.demo.world.traits import EXTRA_STYLES, STYLES
 
-PAINTED = range(0, 1_000_000)
+PAINTED = range(1_000_000)
 """Seen by VAE, base model, FACT adapter, LoRA and ControlNet."""
 ENCODED = range(1_000_000, 2_000_000)
 """Seen by the face encoder."""

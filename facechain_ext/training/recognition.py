@@ -96,7 +96,9 @@ def worn(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.5:
         return picture
     soft = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.3, 1.3)).astype(np.float32)
-    soft += cv2.resize(rng.normal(0, rng.uniform(0, 14), (32, 32, 3)).astype(np.float32), picture.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    soft += cv2.resize(
+        rng.normal(0, rng.uniform(0, 14), (32, 32, 3)).astype(np.float32), picture.shape[1::-1], interpolation=cv2.INTER_CUBIC
+    )
     return np.clip((soft - 128) * rng.uniform(0.85, 1.1) + 128 + rng.uniform(-12, 12), 0, 255).astype(np.uint8)
 
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from facechain_ext.demo.architecture import VAE
 from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
-from facechain_ext.training.device import choose_device, optimise, pace_of, rate_at
 from facechain_ext.training.checkpoint import load_weights, save_weights
+from facechain_ext.training.device import choose_device, optimise, pace_of, rate_at
 from facechain_ext.training.loop import train
 from facechain_ext.training.people import ALL_STYLES, PAINTED, anyone, picture
 
@@ -33,7 +33,9 @@ class VaeSettings(Common):
     """Settings of the VAE's training."""
 
     crop: int = option(128, "side of the crops in pixels, a multiple of 8; group norms want whole pictures, flat crops tell them nothing")
-    shrink: int = option(1, "pictures are shrunk by this factor before they are cropped: colours are learnt sooner from small whole pictures")
+    shrink: int = option(
+        1, "pictures are shrunk by this factor before they are cropped: colours are learnt sooner from small whole pictures"
+    )
     begin: str = option("", "weights to begin with, of a run with smaller pictures")
     edges: float = option(0.5, "weight of the error of horizontal and vertical differences")
     kl: float = option(5e-6, "weight of the KL term, summed over a picture")

@@ -103,7 +103,9 @@ def test_captions_name_what_is_drawn():
         assert any(words in said for words in BACKGROUND_WORDS[made.background])
         assert any(words in said for words in EXPRESSION_WORDS[outfit.expression])
         assert outfit.clothes in said
-        assert (outfit.colour in said.replace("red cap", "").replace("black top hat", "").replace("golden", "")) == (made.style not in traits.COLOURLESS)
+        assert (outfit.colour in said.replace("red cap", "").replace("black top hat", "").replace("golden", "")) == (
+            made.style not in traits.COLOURLESS
+        )
         for hat, words in HAT_WORDS.items():
             assert any(word in said for word in words) == (hat == outfit.hat)
 
@@ -161,7 +163,9 @@ def test_every_kind_of_everything_can_be_drawn():
     for name in traits.MARKS:
         assert differs(replace(who, marks=()), replace(who, marks=(name,)))
     for name in (*traits.SHORT_HAIR, *traits.LONG_HAIR):
-        assert name == "bald" or differs(replace(who, hair=replace(who.hair, style="bald")), replace(who, hair=replace(who.hair, style=name)))
+        assert name == "bald" or differs(
+            replace(who, hair=replace(who.hair, style="bald")), replace(who, hair=replace(who.hair, style=name))
+        )
 
 
 def changed(who, one: Outfit, other: Outfit) -> bool:

@@ -47,7 +47,7 @@ def write_set(folder, count, size):
     rng = np.random.default_rng(0)
     np.save(folder / "latents.npy", rng.standard_normal((count, 4, *size)).astype(np.float16))
     np.save(folder / "tokens.npy", rng.integers(0, 49408, (count, 77)).astype(np.uint16))
-    (folder / "set.json").write_text('{"done": %d}' % count)
+    (folder / "set.json").write_text(f'{{"done": {count}}}')
 
 
 @pytest.mark.parametrize("name", ["vae", "judge", "base"])

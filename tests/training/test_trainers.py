@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ from facechain_ext.training.tokens import tokens_of
 
 def test_the_populations_do_not_meet():
     ranges = sorted((people.PAINTED, people.ENCODED, people.JUDGED, people.TESTED), key=lambda r: r.start)
-    assert all(a.stop <= b.start for a, b in zip(ranges, ranges[1:], strict=False))
+    assert all(a.stop <= b.start for a, b in pairwise(ranges))
 
 
 def test_the_noise_schedule_is_that_of_sd15():

@@ -7,5 +7,6 @@ from facechain_ext.demo.world.identity import Identity, person
 from facechain_ext.demo.world.scene import Appearance, Light, Outfit, Pose, Scene, appearance, scene
 
 __all__ = [
-    "Appearance", "Drawing", "Identity", "Light", "Outfit", "Person", "Pose", "Scene", "appearance", "draw", "draw_people", "person", "scene",
+    "Appearance", "Drawing", "Identity", "Light", "Outfit", "Person", "Pose", "Scene", "appearance", "draw", "draw_people",
+    "person", "scene",
 ]  # fmt: skip

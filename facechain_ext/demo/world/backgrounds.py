@@ -37,7 +37,9 @@ def _beach(canvas: Canvas, wide: float, high: int, rng: np.random.Generator) -> 
         xs = np.linspace(-0.05, wide + 0.05, 12)
         canvas.restroke(smooth(np.stack((xs, y + 0.012 * (-1.0) ** np.arange(12)), axis=1), closed=False) * high, SUPERSAMPLING * 1.5, foam)
     shore = horizon + 0.24
-    canvas.fill(np.array([(0, shore), (wide * 0.5, shore - 0.02), (wide, shore + 0.01), (wide, 1.01), (0, 1.01)]) * high, (240, 214, 150), BEHIND)
+    canvas.fill(
+        np.array([(0, shore), (wide * 0.5, shore - 0.02), (wide, shore + 0.01), (wide, 1.01), (0, 1.01)]) * high, (240, 214, 150), BEHIND
+    )
 
 
 def _forest(canvas: Canvas, wide: float, high: int, rng: np.random.Generator) -> None:
@@ -58,6 +60,7 @@ def _city(canvas: Canvas, wide: float, high: int, rng: np.random.Generator) -> N
     _band(canvas, wide, high, -0.01, (250, 196, 150))
     near, window = canvas.part((84, 86, 120), BEHIND), canvas.part((255, 232, 140), BEHIND)
     far = canvas.part((142, 132, 160), BEHIND)
+    pane = np.array([(0, 0), (0.036, 0), (0.036, 0.05), (0, 0.05)])
     for x in np.arange(0.0, wide, 0.16):
         top = rng.uniform(0.1, 0.3)
         canvas.refill(np.array([(x + 0.06, top), (x + 0.17, top), (x + 0.17, 1), (x + 0.06, 1)]) * high, far)
@@ -66,7 +69,7 @@ def _city(canvas: Canvas, wide: float, high: int, rng: np.random.Generator) -> N
         canvas.refill(np.array([(x, top), (x + 0.16, top), (x + 0.16, 1.01), (x, 1.01)]) * high, near)
         for row in np.arange(top + 0.05, 0.95, 0.1):
             for column in (0.03, 0.095):
-                canvas.refill((np.array([(0, 0), (0.036, 0), (0.036, 0.05), (0, 0.05)]) + (x + column, row)) * high, window)
+                canvas.refill((pane + np.array((x + column, row))) * high, window)
 
 
 def _mountains(canvas: Canvas, wide: float, high: int, rng: np.random.Generator) -> None:
@@ -91,7 +94,9 @@ def _library(canvas: Canvas, wide: float, high: int, rng: np.random.Generator) -
         x = 0.0
         while x < wide:
             thick, tall = rng.uniform(0.035, 0.065), rng.uniform(0.15, 0.21)
-            spine = np.array([(x, shelf + 0.22 - tall), (x + thick - 0.006, shelf + 0.22 - tall), (x + thick - 0.006, shelf + 0.22), (x, shelf + 0.22)])
+            spine = np.array(
+                [(x, shelf + 0.22 - tall), (x + thick - 0.006, shelf + 0.22 - tall), (x + thick - 0.006, shelf + 0.22), (x, shelf + 0.22)]
+            )
             canvas.refill(spine * high, books[int(rng.integers(len(books)))])
             x += thick
         canvas.refill(np.array([(0, shelf + 0.22), (wide, shelf + 0.22), (wide, shelf + 0.26), (0, shelf + 0.26)]) * high, board)

@@ -34,7 +34,11 @@ def draw_body(canvas: Canvas, body: Frame, who: Identity, outfit: Outfit, arms: 
     """Body in clothes; `body` has its origin at the root of the neck."""
     colour = CLOTHES_COLOURS[outfit.colour]
     if outfit.clothes == "hoodie":
-        canvas.fill(body.at(smooth([(-0.6, -0.55), (0.6, -0.55), (1.0, 0.1), (0.8, 0.7), (-0.8, 0.7), (-1.0, 0.1)])), shade(colour, 0.7), Region.CLOTHES)
+        canvas.fill(
+            body.at(smooth([(-0.6, -0.55), (0.6, -0.55), (1.0, 0.1), (0.8, 0.7), (-0.8, 0.7), (-1.0, 0.1)])),
+            shade(colour, 0.7),
+            Region.CLOTHES,
+        )
     torso = _torso(canvas, body, colour)
     if outfit.clothes == "striped shirt":
         _stripes(canvas, body, torso, colour)
@@ -133,5 +137,6 @@ def _dungarees(canvas: Canvas, body: Frame, who: Identity, colour: RGB) -> None:
 
 
 DETAILS: dict[str, Callable[[Canvas, Frame, Identity, RGB], None]] = {
-    "t-shirt": _t_shirt, "striped shirt": _striped_shirt, "hoodie": _hoodie, "suit": _suit, "turtleneck": _turtleneck, "dungarees": _dungarees,
+    "t-shirt": _t_shirt, "striped shirt": _striped_shirt, "hoodie": _hoodie, "suit": _suit, "turtleneck": _turtleneck,
+    "dungarees": _dungarees,
 }  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +11,12 @@ from facechain_ext.demo.world.backgrounds import draw_background
 from facechain_ext.demo.world.body import draw_body, joints
 from facechain_ext.demo.world.canvas import SUPERSAMPLING, Canvas, Frame, Region
 from facechain_ext.demo.world.caption import caption
+from facechain_ext.demo.world.geometry import landmarks
 from facechain_ext.demo.world.hair import draw_back_hair, draw_hair, hat_line
 from facechain_ext.demo.world.hats import COVERING, draw_hat
-from facechain_ext.demo.world.head import draw_earrings, draw_glasses, draw_head, landmarks
+from facechain_ext.demo.world.head import draw_head
 from facechain_ext.demo.world.identity import Identity
+from facechain_ext.demo.world.marks import draw_earrings, draw_glasses
 from facechain_ext.demo.world.scene import Appearance, Pose, Scene
 from facechain_ext.demo.world.styles import render
 
@@ -108,7 +110,7 @@ def _draw_person(canvas: Canvas, head: Frame, body: Frame, who: Identity, one: A
     draw_hat(canvas, head, who, one.outfit.hat)
 
 
-def _covered(canvas: Canvas, head: Frame, who: Identity, covered: bool, draw_part) -> None:  # noqa: ANN001
+def _covered(canvas: Canvas, head: Frame, who: Identity, covered: bool, draw_part: Callable[[Canvas, Frame, Identity], None]) -> None:
     """Draw hair; under a hat only what is below the brim stays."""
     if not covered:
         draw_part(canvas, head, who)

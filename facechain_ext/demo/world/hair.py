@@ -41,7 +41,9 @@ def draw_hair(canvas: Canvas, frame: Frame, who: Identity) -> None:
         canvas.restroke(frame.at(curve, FRONT_Z), 0.075 * frame.unit, shine)
 
 
-SHINING = frozenset({"side part", "bowl", "bob", "long straight", "long wavy", "bun", "side tail", "pompadour", "plaits", "pigtails", "two buns"})
+SHINING = frozenset(
+    {"side part", "bowl", "bob", "long straight", "long wavy", "bun", "side tail", "pompadour", "plaits", "pigtails", "two buns"}
+)
 
 
 def _tone(who: Identity) -> RGB:
@@ -99,8 +101,8 @@ def _curly(who: Identity) -> list[np.ndarray]:
 
 def _mohawk(who: Identity) -> list[np.ndarray]:
     top, wide, tall = -who.face.length, 0.2 + 0.08 * who.hair.volume, 0.35 + 0.3 * who.hair.volume
-    crest = [(-wide, top * 0.6), (-wide * 1.3, top - tall * 0.5), (-wide * 0.6, top - tall), (0, top - tall * 0.8), (wide * 0.6, top - tall),
-             (wide * 1.3, top - tall * 0.5), (wide, top * 0.6), (0, top * 0.52)]  # fmt: skip
+    crest = [(-wide, top * 0.6), (-wide * 1.3, top - tall * 0.5), (-wide * 0.6, top - tall), (0, top - tall * 0.8),
+             (wide * 0.6, top - tall), (wide * 1.3, top - tall * 0.5), (wide, top * 0.6), (0, top * 0.52)]  # fmt: skip
     return [np.array(crest)]
 
 
@@ -166,7 +168,9 @@ def _bob_back(who: Identity) -> list[np.ndarray]:
 
 def _long_back(who: Identity) -> list[np.ndarray]:
     side, top, low = max(who.face.cheek, who.face.forehead), -who.face.length, 1.5 + 0.4 * who.hair.volume
-    right = np.array([(0, top - 0.12), (side * 0.8, top * 0.9), (side + 0.14, -0.4), (side + 0.22, 0.4), (side + 0.3, low), (side * 0.4, low)])
+    right = np.array(
+        [(0, top - 0.12), (side * 0.8, top * 0.9), (side + 0.14, -0.4), (side + 0.22, 0.4), (side + 0.3, low), (side * 0.4, low)]
+    )
     return [smooth(np.vstack((right, right[:0:-1] * (-1, 1))))]
 
 
@@ -192,14 +196,14 @@ def _two_buns(who: Identity) -> list[np.ndarray]:
 def _pigtails_back(who: Identity) -> list[np.ndarray]:
     side, big = max(who.face.cheek, who.face.forehead), 0.26 + 0.12 * who.hair.volume
     tail = smooth([(0, -0.2), (big, -0.1), (big * 1.6, 0.4), (big * 1.1, 0.85), (big * 0.4, 0.6), (0, 0.2)])
-    return [(tail + (side + 0.04, -0.2)) * (s, 1) for s in (-1, 1)]
+    return [(tail + np.array((side + 0.04, -0.2))) * (s, 1) for s in (-1, 1)]
 
 
 def _side_tail_back(who: Identity) -> list[np.ndarray]:
     side, s = max(who.face.cheek, who.face.forehead), who.hair.side
     big = 0.34 + 0.12 * who.hair.volume
     tail = smooth([(-0.2, -0.6), (big, -0.5), (big * 1.5, 0.1), (big * 1.3, 0.9), (big * 0.5, 1.35), (big * 0.3, 0.7), (0, 0.1)])
-    return [(tail + (side + 0.02, -0.25)) * (s, 1)]
+    return [(tail + np.array((side + 0.02, -0.25))) * (s, 1)]
 
 
 def _plaits_back(who: Identity) -> list[np.ndarray]:

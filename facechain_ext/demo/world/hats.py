@@ -35,7 +35,16 @@ def _cap(canvas: Canvas, frame: Frame, who: Identity) -> None:
     wide, line = _skull(who), hat_line(who)
     canvas.fill(frame.at(_dome(who, 0.16), HAT_Z), (206, 44, 50), Region.HAT)
     canvas.fill(frame.at(ellipse(0, line - 0.36, 0.3, 0.24), HAT_Z + 0.2), (250, 246, 238), Region.HAT)
-    visor = smooth([(-wide * 0.98, line - 0.04), (0, line - 0.16), (wide * 0.98, line - 0.04), (wide * 0.9, line + 0.14), (0, line + 0.18), (-wide * 0.9, line + 0.14)])
+    visor = smooth(
+        [
+            (-wide * 0.98, line - 0.04),
+            (0, line - 0.16),
+            (wide * 0.98, line - 0.04),
+            (wide * 0.9, line + 0.14),
+            (0, line + 0.18),
+            (-wide * 0.9, line + 0.14),
+        ]
+    )
     canvas.fill(frame.at(visor, HAT_Z + 0.25), (150, 24, 34), Region.HAT)
 
 
@@ -43,11 +52,16 @@ def _beanie(canvas: Canvas, frame: Frame, who: Identity) -> None:
     wide, line = _skull(who), hat_line(who)
     canvas.disc(frame.at([(0, -who.face.length - 0.3)], HAT_Z), 0.24 * frame.unit, (246, 240, 228), Region.HAT)
     canvas.fill(frame.at(_dome(who, 0.2), HAT_Z), (40, 140, 146), Region.HAT)
-    band = canvas.fill(frame.at([(-wide - 0.05, line - 0.2), (wide + 0.05, line - 0.2), (wide + 0.05, line + 0.1), (-wide - 0.05, line + 0.1)], HAT_Z),
+    edge = wide + 0.05
+    band = canvas.fill(frame.at([(-edge, line - 0.2), (edge, line - 0.2), (edge, line + 0.1), (-edge, line + 0.1)], HAT_Z),
                        (246, 240, 228), Region.HAT)  # fmt: skip
     rib = canvas.part((26, 98, 104), Region.HAT, ink=True)
     for x in np.linspace(-wide * 0.8, wide * 0.8, 6):
-        canvas.refill(frame.at([(x - 0.03, line - 0.2), (x + 0.03, line - 0.2), (x + 0.03, line + 0.1), (x - 0.03, line + 0.1)], HAT_Z), rib, inside=band)
+        canvas.refill(
+            frame.at([(x - 0.03, line - 0.2), (x + 0.03, line - 0.2), (x + 0.03, line + 0.1), (x - 0.03, line + 0.1)], HAT_Z),
+            rib,
+            inside=band,
+        )
 
 
 def _straw_hat(canvas: Canvas, frame: Frame, who: Identity) -> None:
@@ -72,7 +86,8 @@ def _top_hat(canvas: Canvas, frame: Frame, who: Identity) -> None:
     wide, line = _skull(who), hat_line(who)
     tube = [(-wide * 0.9, line), (-wide * 0.98, line - 1.15), (0, line - 1.22), (wide * 0.98, line - 1.15), (wide * 0.9, line)]
     canvas.fill(frame.at(tube, HAT_Z), (52, 50, 60), Region.HAT)
-    canvas.fill(frame.at([(-wide * 0.9, line - 0.32), (wide * 0.9, line - 0.32), (wide * 0.9, line - 0.08), (-wide * 0.9, line - 0.08)], HAT_Z),
+    half = wide * 0.9
+    canvas.fill(frame.at([(-half, line - 0.32), (half, line - 0.32), (half, line - 0.08), (-half, line - 0.08)], HAT_Z),
                 (160, 40, 64), Region.HAT)  # fmt: skip
     canvas.fill(frame.at(ellipse(0, line, wide + 0.34, 0.14), HAT_Z), (34, 32, 40), Region.HAT)
 

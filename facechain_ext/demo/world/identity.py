@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -10,6 +12,7 @@ from facechain_ext.demo.world import traits
 from facechain_ext.demo.world.traits import RGB
 
 SEED_SPACE = 0x1D
+Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +123,7 @@ def _between(rng: np.random.Generator, low: float, high: float) -> float:
     return float(rng.uniform(low, high))
 
 
-def _pick(rng: np.random.Generator, choices: tuple) -> object | RGB | str:
+def _pick(rng: np.random.Generator, choices: Sequence[Kind]) -> Kind:
     return choices[int(rng.integers(len(choices)))]
 
 

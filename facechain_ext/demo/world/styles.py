@@ -123,7 +123,9 @@ def _pencil(sheet: Sheet) -> np.ndarray:
 def _watercolour(sheet: Sheet) -> np.ndarray:
     """Thin colour running over its borders, darker where it dries, bare paper at the rim."""
     moved = _displaced(sheet.flat, sheet.noise(4.0), sheet.noise(5.0), 0.8)
-    pigment = (255 - moved) * (0.66 + 0.13 * np.clip(sheet.noise(7.0), -1.6, 1.6) + 0.25 * cv2.GaussianBlur(sheet.lines, (0, 0), 0.8))[..., None]
+    pigment = (255 - moved) * (0.66 + 0.13 * np.clip(sheet.noise(7.0), -1.6, 1.6) + 0.25 * cv2.GaussianBlur(sheet.lines, (0, 0), 0.8))[
+        ..., None
+    ]
     high, wide = sheet.lines.shape
     rim = np.minimum(np.minimum(np.arange(wide), np.arange(wide)[::-1])[None], np.minimum(np.arange(high), np.arange(high)[::-1])[:, None])
     painted = np.clip((rim - 5 + 3.5 * sheet.noise(4.0)) / 2.5, 0, 1)
@@ -172,7 +174,13 @@ def _blueprint(sheet: Sheet) -> np.ndarray:
     high, wide = sheet.lines.shape
     grid = np.zeros((high, wide), np.float32)
     grid[::8], grid[:, ::8] = 1, 1
-    white = np.clip(np.maximum(sheet.lines * (0.45 + 0.4 * sheet.people), 0.95 * sheet.features) + 0.2 * (_grey(sheet) / 255) * sheet.people + 0.14 * grid, 0, 1)
+    white = np.clip(
+        np.maximum(sheet.lines * (0.45 + 0.4 * sheet.people), 0.95 * sheet.features)
+        + 0.2 * (_grey(sheet) / 255) * sheet.people
+        + 0.14 * grid,
+        0,
+        1,
+    )
     paper = np.array((22, 62, 150), np.float32) + 4 * sheet.noise(3.0)[..., None]
     return paper * (1 - white[..., None]) + np.array((236, 244, 255), np.float32) * white[..., None]
 
@@ -183,7 +191,9 @@ def _woodcut(sheet: Sheet) -> np.ndarray:
     y = np.mgrid[:high, :wide][0].astype(np.float32)
     wave = 0.5 + 0.5 * np.sin(y * 1.9 + 1.2 * sheet.noise(9.0))
     light = np.clip((_grey(sheet) / 255 * _lit(sheet, 0.3) - 0.1) * (1.15 + 0.4 * sheet.people), 0, 1)
-    cut = np.clip((light - 0.1 - 0.75 * wave) * 3 + 0.5, 0, 1) * (1 - np.clip(sheet.lines * (0.4 + 0.5 * sheet.people) + sheet.features, 0, 1))
+    cut = np.clip((light - 0.1 - 0.75 * wave) * 3 + 0.5, 0, 1) * (
+        1 - np.clip(sheet.lines * (0.4 + 0.5 * sheet.people) + sheet.features, 0, 1)
+    )
     return np.array((42, 22, 14), np.float32) + cut[..., None] * np.array((206, 196, 160), np.float32)
 
 
