@@ -88,7 +88,7 @@ OTHERS: tuple[tuple[Callable[[str], bool], str], ...] = (
     (_starts("down_blocks."), "is the UNet alone in diffusers' layout: use the full SD1.5 checkpoint in one .safetensors file"),
     (_starts("encoder.conv_in.", "decoder.conv_in."), "is a VAE, not a checkpoint: use a full SD1.5 checkpoint"),
 )
-"""How files of other kinds are told by their keys, and what to say of them. Asked only of a file that is no SD1.5 checkpoint, in this order."""
+"""How files of other kinds are told by their keys, and what to say of them; asked in this order, of files that are no SD1.5 checkpoint."""
 
 
 def refuse_others(tensors: dict[str, Tensor], path: Path) -> None:
