@@ -109,7 +109,7 @@ def convert(argv: Sequence[str]) -> int:
     if target.exists():
         raise CannotWrite(f"{target} is there already: delete it or name another target.")
     run(arguments.source, target)
-    say(target)
+    say(str(target))
     return 0
 
 
@@ -118,4 +118,6 @@ COMMANDS: dict[str, tuple[str, Command]] = {
 }
 
 if __name__ == "__main__":
+    # Threads of torch that wait must not burn the core another program needs: beside a busy one that costs a factor of ten.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.exit(main())

@@ -100,9 +100,7 @@ class App:
     @cached_property
     def analyser(self) -> FaceAnalyser:
         """The chosen face analyser, or the best that is there."""
-        from facechain_ext.faces.choose import analyser
-
-        return analyser(self.choice.analyser)
+        return face_analyser(self.choice.analyser, self.choice.models, "cpu" if self.choice.device == "auto" else self.choice.device)
 
     def skeleton(self, image: Image.Image, size: tuple[int, int]) -> Image.Image:
         """The control picture for an openpose ControlNet, from a photo of somebody or a skeleton as it is (FACTS §1.2.6). BadInput."""
@@ -112,3 +110,11 @@ class App:
 
         fitted = letterbox(image, *size)
         return fitted if is_skeleton(image) else draw_skeletons(size, [pose(fitted)])
+
+
+def face_analyser(name: str, models: Path, device: str = "cpu") -> FaceAnalyser:
+    """The face analysis of that name, with what lies in the models folder. BadInput, MissingPackage, BadWeights."""
+    from facechain_ext.faces.choose import ModelFolders, analyser
+
+    there = {backend: models / backend for backend in ("facexlib", "insightface", "modelscope") if (models / backend).is_dir()}
+    return analyser(name, ModelFolders(**there), device)

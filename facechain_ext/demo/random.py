@@ -21,6 +21,8 @@ SEED = 20240501
 METADATA = {"facechain": f"facechain demo random, seed {SEED}"}
 """One entry alone: the order in which safetensors writes several is not fixed, and the files must not differ."""
 
+SIDE = 128  # pixels: what the drawn world is drawn at
+
 Shape = tuple[int, ...]
 ALPHA = 0.8  # tanh(0.8) = 0.66: the gates are open, so that the adapter shows
 
@@ -29,7 +31,7 @@ def write_random(checkpoint: Path, encoder: Path, adapter: Path) -> None:
     """Write the three files. CannotWrite where the folder refuses; nothing half-written stays."""
     from facechain_ext.engine.checkpoints import write_tensors
 
-    write_tensors(random_checkpoint(), checkpoint, METADATA)
+    write_tensors(random_checkpoint(), checkpoint, {"facechain_size": str(SIDE)})
     write_tensors({name: random_tensor(name, shape) for name, shape in encoder_shapes()}, encoder, METADATA)
     write_tensors({name: random_tensor(name, shape) for name, shape in adapter_shapes()}, adapter, METADATA)
 

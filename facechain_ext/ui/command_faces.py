@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def run(argv: Sequence[str]) -> int:
     """Print every face and save the annotated picture."""
-    from facechain_ext.faces.choose import analyser as choose
+    from facechain_ext.app import face_analyser
     from facechain_ext.faces.types import left_to_right
     from facechain_ext.ui.command_portrait import read_photo
     from facechain_ext.ui.console import say
@@ -27,7 +27,7 @@ def run(argv: Sequence[str]) -> int:
 
     arguments = _parser().parse_args(argv)
     image, path = read_photo(arguments.photo), Path(arguments.photo)
-    analyser = choose(arguments.analyser)
+    analyser = face_analyser(arguments.analyser, arguments.models)
     found = [describe(analyser, image, face, number) for number, face in enumerate(left_to_right(analyser.faces(image)), 1)]
     if not found:
         raise NoFace(
@@ -55,6 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("photo")
     parser.add_argument("--out", metavar="FILE", help="the annotated picture (default: NAME-faces.png in the current folder)")
     parser.add_argument("--analyser", default="auto", help="auto, embedded, insightface, facexlib, modelscope, or several joined by +")
+    parser.add_argument(
+        "--models", type=Path, default=Path("models"), metavar="DIR", help="folder with facexlib/, insightface/, modelscope/"
+    )
     parser.add_argument("--json", action="store_true", help="as one JSON object")
     return parser
 

@@ -1,0 +1,26 @@
+"""The info text's form: what the WebUI writes and reads."""
+
+from __future__ import annotations
+
+import pytest
+
+from facechain_ext.workflows.infotext import parse_info, quote
+from facechain_ext.workflows.likeness import ranked
+
+
+def test_a_webui_info_text_is_read() -> None:
+    text = 'a cat, (red:1.2)\non a mat\nNegative prompt: dog\n'
+    text += 'Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Note: "a: b, \\"c\\"", Size: 512x768'
+    prompt, negative, settings = parse_info(text)
+    assert (prompt, negative) == ("a cat, (red:1.2)\non a mat", "dog")
+    assert settings == {"Steps": "20", "Sampler": "Euler a", "CFG scale": "7", "Seed": "1", "Note": 'a: b, "c"', "Size": "512x768"}
+
+
+@pytest.mark.parametrize("value", ["plain", "a, b", "x: y", 'say "hi", now', "两\n行"])
+def test_values_survive_quoting(value: str) -> None:
+    settings = parse_info(f"p\nNegative prompt: n\nA b: {quote(value)}, Steps: 1, Seed: 2")[2]
+    assert settings["A b"] == value and settings["Steps"] == "1"
+
+
+def test_ranking_puts_faceless_pictures_last() -> None:
+    assert ranked([0.2, None, 0.9, -0.5, 0.9]) == [2, 4, 0, 3, 1]
