@@ -12,8 +12,12 @@ NAMES = ("checkpoint.safetensors", "encoder.safetensors", "adapter.safetensors")
 RANDOM = "demo-random-1"
 """Folder of the random files; the number changes with their sizes or seed, so that older files are not taken for these."""
 
-TRAINED_NOTE = "Demo model: small networks trained on drawn people, not on photographs; for real portraits give a checkpoint and an adapter."
-RANDOM_NOTE = "Demo model: the networks hold random numbers, so the pictures are noise; for portraits give a checkpoint, an encoder and an adapter."
+TRAINED_NOTE = (
+    "Demo model: small networks trained on drawn people, not on photographs; for real portraits give a checkpoint and an adapter."
+)
+RANDOM_NOTE = (
+    "Demo model: the networks hold random numbers, so the pictures are noise; for portraits give a checkpoint, an encoder and an adapter."
+)
 
 
 @dataclass(frozen=True, kw_only=True)

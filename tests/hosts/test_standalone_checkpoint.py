@@ -11,9 +11,9 @@ from torch import Tensor
 
 from facechain_ext.demo.architecture import ldm_config, unet_key, vae_key
 from facechain_ext.errors import BadWeights, FaceChainError, UnsupportedModel
-from facechain_ext.hosts.standalone.checkpoint import load_networks, preset
 from facechain_ext.hosts.standalone.checkpoint import _unet as read_unet
 from facechain_ext.hosts.standalone.checkpoint import _vae as read_vae
+from facechain_ext.hosts.standalone.checkpoint import load_networks, preset
 from tests.hosts.standalone_cases import Tensors, controlnet, demo, host, kohya_lora, ldm_controlnet
 
 CPU = torch.device("cpu")
@@ -68,7 +68,11 @@ def published(part_name: str, rename: object, prefix: str) -> Tensors:
 
 
 def as_conv(key: str, value: Tensor) -> Tensor:
-    return value[:, :, None, None] if ".attentions.0.to_" in key and key.endswith("weight") and "mid_block" in key and value.dim() == 2 else value
+    return (
+        value[:, :, None, None]
+        if ".attentions.0.to_" in key and key.endswith("weight") and "mid_block" in key and value.dim() == 2
+        else value
+    )
 
 
 def test_published_unet_is_read_in_its_size() -> None:
@@ -91,7 +95,9 @@ def test_pickle_and_safetensors_give_the_same(tmp_path: Path) -> None:
 
 
 def test_both_spellings_of_clip(tmp_path: Path) -> None:
-    save_file({key.replace("transformer.text_model.", "transformer."): value for key, value in tensors().items()}, tmp_path / "m.safetensors")
+    save_file(
+        {key.replace("transformer.text_model.", "transformer."): value for key, value in tensors().items()}, tmp_path / "m.safetensors"
+    )
     ours, theirs = host().networks.text_encoder.state_dict(), load(tmp_path / "m.safetensors").text_encoder.state_dict()  # type: ignore[attr-defined]
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
@@ -151,8 +157,10 @@ def test_files_of_other_kinds_are_named(verdict: str, tmp_path: Path) -> None:
 CLIP_LAYER = "cond_stage_model.transformer.text_model.encoder.layers.2.mlp.fc2.bias"
 INCOMPLETE = {
     "input_blocks.4.0.out_layers.3.weight": lambda: changed(f"{UNET}input_blocks.4.0.out_layers.3.weight", None),
-    r"1 tensors missing \(mid_block.attentions.0.proj_in.bias\)": lambda: changed(f"{UNET}middle_block.1.proj_in.bias", None),
-    r"1 misshapen \(conv_out.weight \[3, 32, 3, 3\]": lambda: changed(f"{UNET}out.2.weight", torch.zeros(3, 32, 3, 3)),
+    r"missing mid_block.attentions.0.proj_in.bias\)": lambda: changed(f"{UNET}middle_block.1.proj_in.bias", None),
+    r"misshapen conv_out.weight \[3, 32, 3, 3\] instead of \[4, 32, 3, 3\]": lambda: changed(
+        f"{UNET}out.2.weight", torch.zeros(3, 32, 3, 3)
+    ),
     "VAE .*decoder.conv_out.bias": lambda: changed(f"{VAE}decoder.conv_out.bias", None),
     "text encoder .*layers.2.mlp.fc2.bias": lambda: changed(CLIP_LAYER, None),
     "no VAE inside": lambda: {k: v for k, v in tensors().items() if not k.startswith(VAE)},
@@ -176,7 +184,15 @@ def test_files_that_are_no_weights(tmp_path: Path) -> None:
     (tmp_path / "text.ckpt").write_bytes(b"nothing")
     torch.save({"model": tmp_path}, tmp_path / "unsafe.ckpt")  # a pickled object other than a tensor
     (tmp_path / "folder.safetensors").mkdir()
-    for name in ("cut.safetensors", "empty.safetensors", "page.safetensors", "text.ckpt", "unsafe.ckpt", "folder.safetensors", "none.safetensors"):
+    for name in (
+        "cut.safetensors",
+        "empty.safetensors",
+        "page.safetensors",
+        "text.ckpt",
+        "unsafe.ckpt",
+        "folder.safetensors",
+        "none.safetensors",
+    ):
         with pytest.raises(FaceChainError) as caught:
             load(tmp_path / name)
         assert name in str(caught.value)

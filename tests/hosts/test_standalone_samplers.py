@@ -9,6 +9,7 @@ from torch import Tensor
 from facechain_ext.errors import BadInput
 from facechain_ext.hosts.standalone.samplers import SAMPLERS, Schedule, find, first_step
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")  # diffusers rounds torch tensors by numpy
 SPREAD = 0.5  # standard deviation of the data
 CPU = torch.device("cpu")
 STOCHASTIC = [name for name in SAMPLERS if "SDE" in name or name.endswith((" a", " a Karras")) or name == "LCM"]
@@ -83,7 +84,9 @@ def test_img2img_without_strength_is_the_picture(name: str) -> None:
     assert torch.equal(found, image)
 
 
-@pytest.mark.parametrize(("steps", "strength", "ran"), [(20, 0.75, 16), (20, 0.5, 11), (20, 1.0, 20), (20, 0.01, 1), (20, 0.0, 0), (1, 0.3, 1)])
+@pytest.mark.parametrize(
+    ("steps", "strength", "ran"), [(20, 0.75, 16), (20, 0.5, 11), (20, 1.0, 20), (20, 0.01, 1), (20, 0.0, 0), (1, 0.3, 1)]
+)
 def test_steps_of_img2img_are_counted_as_webui_counts(steps: int, strength: float, ran: int) -> None:
     assert steps - first_step(steps, strength) == ran
     assert len(Schedule("Euler", steps, [0], CPU, strength).timesteps) == ran

@@ -187,9 +187,10 @@ def tuple_of(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, (list, tuple)) else (value,)
 
 
-def fill(module: nn.Module, state: Mapping[str, Tensor], path: Path, part: str, dtype: torch.dtype) -> None:
+def fill(module: nn.Module, state: Mapping[str, Tensor | None], path: Path, part: str, dtype: torch.dtype) -> None:
     """Load `state` as `dtype` into `module`, every tensor of it; what is missing or of another shape is named by its first keys."""
     wanted = module.state_dict()
+    state = {key: value for key, value in state.items() if value is not None}  # diffusers' converters put None for what is missing
     missing = [key for key in wanted if key not in state]
     misshapen = [
         f"{key} {list(state[key].shape)} instead of {list(value.shape)}"
@@ -197,12 +198,11 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], path: Path, part: str, 
         if key in state and state[key].shape != value.shape
     ]
     if missing or misshapen:
-        found = [f"{len(missing)} tensors missing ({_first(missing)})"] if missing else []
-        found += [f"{len(misshapen)} misshapen ({_first(misshapen)})"] if misshapen else []
-        raise BadWeights(f"The {part} in {path} does not fit Stable Diffusion 1.5: {', '.join(found)}; use a complete SD1.5 model.")
+        found = "; ".join(f"{what} {_some(names)}" for what, names in (("missing", missing), ("misshapen", misshapen)) if names)
+        raise BadWeights(f"The {part} in {path} does not fit Stable Diffusion 1.5 ({found}): use a complete SD1.5 model.")
     cast = {key: state[key].to(dtype) if state[key].is_floating_point() else state[key] for key in wanted}
     module.load_state_dict(cast, strict=True, assign=True)
 
 
-def _first(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,11 +74,12 @@ def _refuse_others(loader: Loader, tensors: dict[str, Tensor], path: Path) -> No
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the report transformers prints of weights that the LoRA, being one, does not hold."""
+    """Without the report transformers prints of weights that the LoRA, being one, does not hold, and peft's of a second LoRA."""
     level = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()
     try:
-        with torch.no_grad():
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.filterwarnings("ignore", "Already found a `peft_config`", UserWarning)
             yield
     finally:
         transformers.logging.set_verbosity(level)
