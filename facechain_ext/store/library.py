@@ -11,6 +11,7 @@ import json
 import os
 import re
 import unicodedata
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -81,7 +82,9 @@ class Library:
             if one.name.casefold() == clean(name).casefold():
                 return one
         close = difflib.get_close_matches(name, [one.name for one in people], 1)
-        raise BadInput(f"No saved person is called {name!r}" + (f", did you mean {close[0]!r}?" if close else ": choose one from the list."))
+        raise BadInput(
+            f"No saved person is called {name!r}" + (f", did you mean {close[0]!r}?" if close else ": choose one from the list.")
+        )
 
     def known_by(self, photos: Iterable[str]) -> Saved | None:
         """The person saved from these photos (by hash): from all of them, else from some of them and no other."""
@@ -176,7 +179,7 @@ class Library:
         """Write beside the target and move it there; where it must be new, another process that was faster is not overwritten."""
         from facechain_ext.engine.checkpoints import write_tensors
 
-        whole = target.with_name(f"{target.name}.{os.getpid()}.partial")
+        whole = target.with_name(f"{target.name}.{uuid.uuid4().hex}.partial")
         try:
             write_tensors({key: value.clone().contiguous() for key, value in tensors.items()}, whole, metadata)
             if exclusive:

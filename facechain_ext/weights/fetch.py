@@ -19,7 +19,7 @@ TIMEOUT = 30
 SPARE = 50_000_000  # bytes that stay free on the disk
 
 Report = Callable[[int, "int | None"], None]
-"""Told the bytes that are here and the bytes there will be (None: unknown); raising stops the work, and what came stays for the next time."""
+"""Told the bytes that are here and those there will be (None: unknown); raising stops the work, what came stays for the next time."""
 
 
 class CannotFetch(FaceChainError):

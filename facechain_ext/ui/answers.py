@@ -1,0 +1,394 @@
+"""What the panel answers: lines, cards and notes as HTML, in the language of whoever looks. Holds no component."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from modules import shared
+
+from facechain_ext.errors import BadPicture, FaceChainError
+from facechain_ext.log import log
+from facechain_ext.options import fields_of, format_value
+from facechain_ext.ui import analysis, request
+from facechain_ext.ui.ids import element
+from facechain_ext.ui.loaded import loaded
+from facechain_ext.ui.request import MOST_PERSONS, Control, PanelOptions, PersonOptions, Picture, Request
+from facechain_ext.ui.settings import facexlib_folder, let_adetailer_run_us, offline, shared_models
+from facechain_ext.ui.words import ENGLISH, languages, say, translate_all
+
+FRONT, TURNED = 20, 90  # degrees of yaw up to which a face counts as frontal
+THUMBNAIL = 112
+FETCHED = ("retinaface", "parsenet")
+
+
+def language_of(asked: gr.Request | None) -> str:
+    """The language of whoever sent a request."""
+    headers = getattr(asked, "headers", None)
+    accepted = headers.get("accept-language") if headers is not None else None
+    return languages(getattr(shared.opts, "localization", None), accepted)
+
+
+def fixed_language() -> str:
+    """The language that the host's settings fix; empty where the browser decides."""
+    chosen = getattr(shared.opts, "localization", None)
+    return "" if chosen in (None, "", "None") else languages(chosen, None)
+
+
+def data(words: str, fixed: str) -> str:
+    """The page's dictionary, for our script to read."""
+    return f'<template class="facechain-data" data-words="{escape(words)}" data-language="{fixed}"></template>'
+
+
+def tips() -> dict[str, str]:
+    """What a control shows when pointed at: its technical name and what it does, by the control's name."""
+    found = (*fields_of(PanelOptions), *fields_of(PersonOptions))
+    return {one.name: f"{one.option.technical}: {one.option.help}" if one.option.technical else one.option.help for one in found}
+
+
+def people() -> list[tuple[str, str]]:
+    """The saved persons for a list to choose from, nobody first."""
+    try:
+        return [(say("saved_none"), ""), *((one.name, one.name) for one in loaded.library().people())]
+    except OSError as error:
+        log.warning("The saved persons cannot be listed: %s", error)
+        return [(say("saved_none"), "")]
+
+
+def closed_line(text: str, language: str) -> str:
+    """The line in the panel's head."""
+    return f'<span class="facechain-closed" lang="{language}">{escape(text)}</span>'
+
+
+def empty_line(language: str) -> str:
+    """What the foot says before anybody is there."""
+    return line([say("line.empty", language)], [], language)
+
+
+def line(parts: Sequence[str], warnings: Sequence[str], language: str) -> str:
+    """The foot's line: what will happen, and what stands against it."""
+    found = [f'<span class="facechain-will">{escape(" · ".join(parts))}</span>'] if parts else []
+    found += [f'<span class="facechain-warning">⚠ {escape(text)}</span>' for text in warnings]
+    return f'<div class="facechain-line" lang="{language}">{"".join(found)}</div>'
+
+
+def good(text: str) -> str:
+    """A note that something worked."""
+    return f'<span class="facechain-note">✓ {escape(text)}</span>'
+
+
+def bad(text: str, language: str) -> str:
+    """A note that something did not."""
+    return f'<span class="facechain-warning">⚠ {escape(translate_all(text, language))}</span>'
+
+
+def lines(tab: str, values: Mapping[tuple[int | None, str], Any], known: Mapping[int, Sequence[str]], language: str) -> tuple[str, str]:
+    """The head's and the foot's line for the panel's values; known: the paths of each person's photos."""
+    from facechain_ext.ui.script import last_trouble
+
+    counted = {(number, "photos"): list(files) for number, files in known.items()}
+    try:
+        asked = request.from_values({**values, **counted}, api=False)
+    except FaceChainError as error:
+        return closed_line("⚠", language), line([], [translate_all(str(error), language)], language)
+    if not asked.persons:
+        return closed_line(say("nobody", language) if asked.panel.enabled else "", language), empty_line(language)
+    warnings = against(asked, language)
+    trouble = last_trouble.get(tab)
+    if trouble and not warnings:
+        warnings = [say("last", language, reason=translate_all(trouble, language))]
+    return closed_line(summary(asked, language), language), line(plan(asked, language), warnings, language)
+
+
+def summary(asked: Request, language: str) -> str:
+    """Who, in a few words."""
+    names = [one.options.name or say("person", language, number=one.number) for one in asked.persons]
+    if len(names) == 1:
+        return say("closed.person", language, name=names[0], weight=format_value(float(asked.persons[0].options.weight)))
+    return say("closed.many", language, names=", ".join(names))
+
+
+def plan(asked: Request, language: str) -> list[str]:
+    """What a generation will take: persons, photos, memory, time."""
+    if not asked.panel.enabled:
+        return [say("line.off", language)]
+    if not asked.active:
+        return [say("line.zero", language)]
+    photos = sum(len(one.photos) for one in asked.persons)
+    parts = [say("persons_count", language, count=len(asked.persons))]
+    return parts + ([say("photos_count", language, count=photos)] if photos else []) + cost(asked, language)
+
+
+def cost(asked: Request, language: str) -> list[str]:
+    """What the adapter costs, where it is loaded already; its name where it is only there."""
+    from facechain_ext.hosts import webui
+    from facechain_ext.weights.locate import adapter_file
+
+    try:
+        here = loaded.adapter_here(asked.panel.adapter)
+        if here is None:
+            return [say("line.adapter_name", language, name=adapter_file(request_folder(), asked.panel.adapter).stem)]
+    except (FaceChainError, OSError):
+        return []  # the warning beside it says why
+    price = webui.cost(here, persons=len(asked.persons))
+    return [say("line.adapter", language, megabytes=price.megabytes), say("line.slower", language, percent=price.percent)]
+
+
+def against(asked: Request, language: str) -> list[str]:
+    """Why pictures will be made without the face, as far as it can be told before."""
+    from facechain_ext.hosts import webui
+    from facechain_ext.weights.locate import adapter_file, encoder_file
+
+    reasons = [webui.supports()]
+    try:
+        encoder_file(request_folder(), adapter_file(request_folder(), asked.panel.adapter))
+    except (FaceChainError, OSError) as error:
+        reasons.append(str(error))
+    return [say("warn", language, reason=translate_all(reason, language)) for reason in reasons if reason]
+
+
+def request_folder() -> Path:
+    """Where adapters and encoder lie."""
+    from facechain_ext.ui.settings import models_folder
+
+    return models_folder()
+
+
+def plain_cards(files: Sequence[str], language: str) -> str:
+    """The photos as they are, whole."""
+    return cards([card(_small(path, at), "", "", at, language) for at, path in enumerate(files, 1)])
+
+
+def _small(path: str, at: int) -> bytes:
+    from facechain_ext.vision.pictures import read
+
+    try:
+        image = read(path, name=f"photo {at}")
+        image.thumbnail((THUMBNAIL, THUMBNAIL))
+        return analysis.png(image)
+    except BadPicture as error:
+        log.info("%s", error)
+        return b""
+
+
+def analysed(files: Sequence[str], adapter: str, analyser: str, face: int, language: str) -> tuple[str, str]:
+    """The aligned faces with what was seen, and an offer of better face analysis where that would help."""
+    try:
+        seen = analysis.analyse(loaded, pictures_of(files), adapter=adapter, analyser=analyser, face=face)
+    except FaceChainError as error:
+        return bad(str(error), language), offer(language)
+    found = [card(one.thumbnail, *verdict(one.report, language), one.report.number, language) for one in seen]
+    return cards(found), offer(language)
+
+
+def pictures_of(files: Sequence[str]) -> list[Picture]:
+    """Uploaded files as photos. BadPicture."""
+    try:
+        return [Picture(data=Path(path).read_bytes(), name=f"photo {at}") for at, path in enumerate(files, 1)]
+    except OSError as error:
+        raise BadPicture(f"A photo is no longer there ({error.strerror}): drop it into the panel again.") from error
+
+
+def verdict(report: Any, language: str) -> tuple[str, str]:
+    """How a photo was judged (good, warn, bad) and in which words."""
+    if not report.problems:
+        return "good", say("good", language, view=view(report.face, language))
+    worst = next((one for one in report.problems if one.severity == "reject"), report.problems[0])
+    text = translate_all(f"{worst.sentence} {worst.advice}", language)
+    return ("bad", say("left_out", language, reason=text)) if worst.severity == "reject" else ("warn", text)
+
+
+def view(face: Any, language: str) -> str:
+    """From where a face is seen."""
+    if face.yaw is None:
+        return say("view.unknown", language)
+    return say("view.front" if abs(face.yaw) <= FRONT else "view.turned", language)
+
+
+SIGNS = {"": "", "good": "✓", "warn": "⚠", "bad": "✗"}
+
+
+def card(thumbnail: bytes, kind: str, text: str, number: int, language: str) -> str:
+    """One photo: the picture, what was seen, and a way to leave it out."""
+    title = say("photos_count.one", ENGLISH).replace("1", str(number)) if language == ENGLISH else f"照片 {number}"
+    picture = f'<img alt="{escape(title)}" src="data:image/png;base64,{base64.b64encode(thumbnail).decode()}">' if thumbnail else ""
+    words = f"{SIGNS[kind]} {text}".strip()
+    away = f'<button type="button" class="facechain-leave" data-photo="{number}">{escape(say("leave_out", language))}</button>'
+    return f'<figure class="facechain-card facechain-{kind or "plain"}">{picture}<figcaption>{escape(words)}{away}</figcaption></figure>'
+
+
+def cards(found: Sequence[str]) -> str:
+    """All photos side by side."""
+    return f'<div class="facechain-row">{"".join(found)}</div>' if found else ""
+
+
+def chosen(language: str, name: str, files: Sequence[str]) -> tuple[Any, Any]:
+    """A saved person was chosen: photos give way, and the person's small picture is shown."""
+    if not name:
+        return gr.update(), gr.update() if files else ""
+    try:
+        one = loaded.library().person(name)
+    except FaceChainError as error:
+        return gr.update(), bad(str(error), language)
+    text = say("photos_count", language, count=len(one.photos))
+    picture = base64.b64encode(one.thumbnail).decode()
+    shown = f'<img alt="{escape(one.name)}" src="data:image/png;base64,{picture}">'
+    words = f"{one.name} · {text} · {say('other_adapter', language, adapters=', '.join(one.adapters.values()))}"
+    figure = f'<figure class="facechain-card facechain-plain">{shown}<figcaption>{escape(words)}</figcaption></figure>'
+    return gr.update(value=None) if files else gr.update(), cards([figure])
+
+
+def saved(name: str, files: Sequence[str], adapter: str, analyser: str, face: int, consent: bool, keep: bool, language: str) -> str:
+    """Save a person, and say how it went."""
+    try:
+        one = analysis.save(
+            loaded, name or "", pictures_of(files), adapter=adapter, analyser=analyser, face=face, consent=consent, keep_photos=keep
+        )
+    except FaceChainError as error:
+        return bad(str(error), language)
+    return good(say("saved", language, name=one.name))
+
+
+def show_person(_language: str, number: int) -> list[Any]:
+    """The block of the chosen person, the others hidden."""
+    return [gr.update(visible=n == number) for n in range(1, MOST_PERSONS + 1)]
+
+
+def add_person(language: str, _current: int, count: int) -> tuple[Any, int, Any]:
+    """One person more in the row of persons, and chosen."""
+    more = min(count + 1, MOST_PERSONS)
+    choices = [(say("person", language, number=n), n) for n in range(1, more + 1)]
+    return gr.update(choices=choices, value=more), more, gr.update(visible=more < MOST_PERSONS)
+
+
+def can_fetch() -> bool:
+    """Whether better face analysis is not there and may be fetched."""
+    return facexlib_folder() is None and not offline()
+
+
+def offer(language: str) -> str:
+    """The offer of better face analysis: size, licence, source; empty where it is there."""
+    from facechain_ext.weights.records import record
+
+    if not can_fetch():
+        return ""
+    files = [record(name) for name in FETCHED]
+    megabytes = round(sum(one.bytes or 0 for one in files) / 1e6)
+    source = files[0].sources[0].split("/")[2]
+    text = say(
+        "better", language, megabytes=megabytes, licence=files[0].licence, source=source, folder=files[0].target(shared_models()).parent
+    )
+    return f'<p class="facechain-offer">{escape(say("basic", language))} {escape(text)}</p>'
+
+
+def fetch_better(language: str) -> tuple[str, Any]:
+    """Fetch what was offered, because somebody pressed the button."""
+    from facechain_ext.weights.fetch import fetch
+    from facechain_ext.weights.records import record
+
+    try:
+        for name in FETCHED:
+            fetch(record(name), shared_models(), offline=offline())
+    except FaceChainError as error:
+        return bad(str(error), language), gr.update()
+    loaded.forget()
+    return good(say("fetched", language)), gr.update(visible=False)
+
+
+def let_adetailer(language: str) -> tuple[str, Any]:
+    """Add our name to ADetailer's list."""
+    let_adetailer_run_us()
+    return good(say("adetailer_added", language)), gr.update(visible=False)
+
+
+def canvas(tab: str, number: int) -> str:
+    """Where a mask is painted; our script puts it to work."""
+    buttons = "".join(
+        f'<button type="button" class="facechain-tool" data-tool="{tool}">{escape(say(f"mask_{tool}"))}</button>'
+        for tool in ("clear", "upload")
+    )
+    brush = f'<label>{escape(say("mask_brush"))} <input type="range" min="4" max="64" value="24" data-tool="brush"></label>'
+    return (
+        f'<div class="facechain-canvas" data-target="{element(tab, "mask", number)}" data-tab="{tab}">'
+        f"<p>{escape(say('mask_hint'))}</p><canvas></canvas><div>{brush}{buttons}</div></div>"
+    )
+
+
+def pasted(control: Control) -> Callable[[Mapping[str, Any]], Any]:
+    """What an info text sets a control to; None leaves it."""
+
+    def value(params: Mapping[str, Any]) -> Any:
+        stated = _read(params)
+        if stated is None:
+            return False if control.field.name == "enabled" and control.person is None else None
+        if control.person is None:
+            return _panel_value(stated.panel, control.field.name)
+        if control.person not in stated.persons:
+            return gr.update(value=None) if control.field.name == "photos" else "" if control.field.name == "name" else None
+        options, photos = stated.persons[control.person]
+        if control.field.name == "photos":
+            return gr.update(value=None)
+        if control.field.name == "name":
+            return gr.update(value=library_name(options.name, photos), choices=people())
+        if control.field.name == "mask":
+            return mask_url(options.mask)
+        return getattr(options, control.field.name)
+
+    return value
+
+
+def pasted_note(params: Mapping[str, Any]) -> Any:
+    """What an info text could not restore, for the foot's line."""
+    stated = _read(params)
+    if stated is None:
+        return None
+    notes = [] if _panel_value(stated.panel, "adapter") is not None else [say("unknown_adapter", name=stated.panel.adapter)]
+    for number, (options, photos) in stated.persons.items():
+        if library_name(options.name, photos):
+            continue
+        if photos:
+            notes.append(say("unknown_photos", number=number, hashes=", ".join(photos)))
+        else:
+            notes.append(say("unknown_name", number=number, name=options.name))
+    return line([], notes, ENGLISH) if notes else None
+
+
+def _panel_value(panel: PanelOptions, name: str) -> Any:
+    """The value of a pasted option; None for an adapter that is not here."""
+    from facechain_ext.ui.xyz import adapters
+
+    value = getattr(panel, name)
+    return None if name == "adapter" and value and value not in adapters() else value
+
+
+def _read(params: Mapping[str, Any]) -> Any:
+    try:
+        return request.from_infotext(params)
+    except FaceChainError as error:
+        log.warning("These parameters are not restored: %s", error)
+        return None
+
+
+def library_name(name: str, photos: Sequence[str]) -> str:
+    """The saved person that an info text means: by the photos, else by the name; empty where there is none."""
+    library = loaded.library()
+    known = library.known_by(photos)
+    if known is None and name:
+        known = next((one for one in library.people() if one.name == name and (not photos or set(photos) <= set(one.photos))), None)
+    return known.name if known is not None else ""
+
+
+def mask_url(code: str) -> str:
+    """A mask's code as the picture that the page paints on."""
+    from facechain_ext.ui.regions import picture
+
+    if not code:
+        return ""
+    out = BytesIO()
+    picture(code).save(out, format="PNG")
+    return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"

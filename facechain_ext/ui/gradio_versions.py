@@ -1,0 +1,61 @@
+"""One page for gradio 3.41, 4 and 6: what differs between them, and what A1111 and Forge add."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import gradio as gr
+
+HIDDEN = "facechain-hidden"
+
+
+def host_components() -> Any:
+    """The host's own components; None outside of a WebUI."""
+    try:
+        from modules import ui_components
+    except ImportError:
+        return None
+    return ui_components
+
+
+@contextmanager
+def switched_accordion(label: str, elem_id: str) -> Any:
+    """An accordion with a switch in its head: yields the switch and what to put into the head's line (a context)."""
+    host = host_components()
+    if host is not None:
+        with host.InputAccordion(False, label=label, elem_id=elem_id) as switch:
+            yield switch, switch.extra
+    else:
+        with gr.Accordion(label, open=False, elem_id=elem_id):
+            yield gr.Checkbox(False, label=label, elem_id=f"{elem_id}-checkbox"), gr.Row
+
+
+def photo_drop(**more: Any) -> Any:
+    """A zone to drop several picture files on; its value is a list of paths (of file objects in gradio 3)."""
+    return gr.File(file_count="multiple", file_types=["image"], interactive=True, **more)
+
+
+def hidden(component: Callable[..., Any], **more: Any) -> Any:
+    """A component that is on the page for our script and for nobody's eyes; `visible=False` would leave it out of the page."""
+    return component(elem_classes=[HIDDEN], **more)
+
+
+def paths(files: Any) -> list[str]:
+    """The paths of uploaded files, whatever gradio hands over."""
+    if files is None:
+        return []
+    found: Sequence[Any] = files if isinstance(files, (list, tuple)) else [files]
+    return [str(getattr(one, "name", one)) for one in found]
+
+
+def moved(slider: Any) -> Any:
+    """The event of a slider that was let go, or whose number was typed."""
+    return slider.release if hasattr(slider, "release") else slider.change
+
+
+def unsaved(component: Any) -> Any:
+    """Keep a component's value out of the host's ui-config.json: persons are nobody's default."""
+    component.do_not_save_to_config = True
+    return component

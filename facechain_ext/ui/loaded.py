@@ -1,0 +1,189 @@
+"""What the WebUI's process keeps of FaceChain: one adapter, one encoder, one analyser, the last persons met. All of it bounded."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from facechain_ext.errors import BadInput
+from facechain_ext.ui.request import MASK, WHOLE, Picture, Request, Wanted
+from facechain_ext.ui.settings import facexlib_folder, models_folder, setting, shared_models
+from facechain_ext.weights.locate import adapter_file, encoder_file
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from facechain_ext.engine.adapter import Adapter
+    from facechain_ext.engine.encoder import FaceEncoder
+    from facechain_ext.engine.identity import Identity
+    from facechain_ext.faces.types import FaceAnalyser
+    from facechain_ext.faces.vetting import Report
+    from facechain_ext.store.library import Library
+
+MOST_MET = 8
+"""Persons kept between generations: under a megabyte each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Met:
+    """A person met: what the engine needs, and what the panel shows. crops: aligned faces, uint8 RGB [112, 112, 3]."""
+
+    identity: Identity
+    reports: tuple[Report, ...]
+    crops: tuple[np.ndarray, ...]
+
+
+@dataclass
+class _Kept:
+    """One loaded thing and what it was loaded from."""
+
+    key: Any = None
+    value: Any = None
+
+
+class Loaded:
+    """The loaded models of this process. Every method may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._adapter, self._encoder, self._analyser = _Kept(), _Kept(), _Kept()
+        self._met: OrderedDict[Any, Met] = OrderedDict()
+
+    def adapter(self, name: str = "") -> Adapter:
+        """The adapter of that name (empty: the one of the settings, else the first). BadWeights saying what to put where."""
+        from facechain_ext.engine.checkpoints import read_adapter
+
+        path = adapter_file(models_folder(), name or setting("adapter"))
+        return self._once(self._adapter, stamp(path), lambda: read_adapter(path))
+
+    def adapter_here(self, name: str = "") -> Adapter | None:
+        """The adapter of that name if it is loaded already; reads headers only."""
+        path = adapter_file(models_folder(), name or setting("adapter"))
+        with self._lock:
+            return self._adapter.value if self._adapter.key == stamp(path) else None
+
+    def encoder(self, adapter: Adapter) -> FaceEncoder:
+        """The face encoder that lies beside the adapter, or the first there is. BadWeights saying what to put where."""
+        from facechain_ext.engine.checkpoints import read_encoder
+
+        path = encoder_file(models_folder(), adapter.file)
+        return self._once(self._encoder, stamp(path), lambda: read_encoder(path))
+
+    def analyser(self, name: str) -> FaceAnalyser:
+        """The face analysis of that name, or the best that is here. BadInput, MissingPackage."""
+        from facechain_ext.faces.choose import analyser
+
+        folders = model_folders()
+        return self._once(self._analyser, (name, folders), lambda: analyser(name, folders))
+
+    def library(self) -> Library:
+        """The saved persons."""
+        from facechain_ext.store.library import Library
+
+        return Library(models_folder() / "people")
+
+    def meet(self, person: Wanted, adapter: Adapter, analyser: str) -> Met:
+        """The person from photos or from the library. NoFace, BadPicture, BadInput."""
+        if person.photos:
+            return self.look(person.photos, adapter, analyser, person.options.face)
+        if not person.options.name:
+            raise BadInput(f"Person {person.number} has neither a photo nor a saved name: give one of them.")
+        return Met(identity=self.library().identity(person.options.name, adapter.fingerprint), reports=(), crops=())
+
+    def look(self, photos: Sequence[Picture], adapter: Adapter, analyser: str, face: int) -> Met:
+        """Learn a person from photos, or remember them. face: from 1, from the left; 0: the largest."""
+        marks = tuple(hashlib.sha256(photo.data).hexdigest() for photo in photos)
+        with self._lock:
+            encoder = self.encoder(adapter)
+            key = (marks, face, analyser, model_folders(), adapter.fingerprint, encoder.fingerprint)
+            if key not in self._met:
+                self._met[key] = self._learn(photos, adapter, encoder, analyser, face)
+            self._met.move_to_end(key)
+            while len(self._met) > MOST_MET:
+                self._met.popitem(last=False)
+            return self._met[key]
+
+    def _learn(self, photos: Sequence[Picture], adapter: Adapter, encoder: FaceEncoder, analyser: str, face: int) -> Met:
+        import torch
+
+        from facechain_ext.workflows.people import meet
+
+        with torch.inference_mode(False):
+            subject = meet(self.analyser(analyser), encoder, adapter, opened(photos), face=face or None)
+        return Met(identity=subject.identity, reports=subject.reports, crops=subject.crops)
+
+    def forget(self) -> None:
+        """Drop everything that is loaded."""
+        with self._lock:
+            self._adapter, self._encoder, self._analyser = _Kept(), _Kept(), _Kept()
+            self._met.clear()
+
+    def _once(self, kept: _Kept, key: Any, make: Callable[[], Any]) -> Any:
+        """What is kept under the key; anything else kept there is dropped before it is made anew."""
+        import torch
+
+        with self._lock:
+            if kept.key != key:
+                kept.key, kept.value = None, None
+                with torch.inference_mode(False):
+                    kept.value = make()
+                kept.key = key
+            return kept.value
+
+
+def opened(photos: Sequence[Picture]) -> list:
+    """Photos as RGB, upright, at most as large as is of use. BadPicture."""
+    from facechain_ext.vision.pictures import read, shrink
+    from facechain_ext.workflows.people import LONGEST_SIDE, Photo
+
+    return [Photo(image=shrink(read(BytesIO(photo.data), name=photo.name), LONGEST_SIDE), name=photo.name) for photo in photos]
+
+
+def stamp(path: Path) -> tuple[str, int, int]:
+    """What changes when a file does."""
+    stat = path.stat()
+    return str(path), stat.st_size, stat.st_mtime_ns
+
+
+def model_folders() -> Any:
+    """Where the host keeps what face analysis needs, as faces.choose wants it."""
+    from facechain_ext.faces.choose import ModelFolders
+
+    insightface = shared_models() / "insightface" / "models" / "buffalo_l"
+    return ModelFolders(facexlib=facexlib_folder(), insightface=insightface if insightface.is_dir() else None)
+
+
+def plan_of(request: Request, loaded: Loaded) -> tuple[Any, dict[int, Met]]:
+    """The plan for the hosts, and who was met by number. Any FaceChainError."""
+    from facechain_ext.hosts.webui import Placed, Plan
+
+    adapter = loaded.adapter(request.panel.adapter)
+    met = {person.number: loaded.meet(person, adapter, request.panel.analyser) for person in request.persons}
+    masks = regions(request)
+    placed = tuple(
+        Placed(
+            identity=met[one.number].identity, weight=one.options.weight, start=one.options.start, end=one.options.end,
+            mask=masks[one.number],
+        )
+        for one in request.persons
+    )  # fmt: skip
+    return Plan(adapter=adapter, persons=placed, passes=request.panel.passes), met  # type: ignore[arg-type]
+
+
+def regions(request: Request) -> dict[int, Any]:
+    """The mask of every person by number; None: the whole picture."""
+    from facechain_ext.ui.regions import bands, picture
+
+    side_by_side = [one.number for one in request.persons if one.options.region not in (WHOLE, MASK)]
+    shared = dict(zip(side_by_side, bands(len(side_by_side)), strict=True)) if len(side_by_side) > 1 else {}
+    drawn = {one.number: picture(one.options.mask) for one in request.persons if one.options.region == MASK}
+    return {one.number: drawn.get(one.number, shared.get(one.number)) for one in request.persons}
+
+
+loaded = Loaded()

@@ -1,0 +1,244 @@
+"""The panel in txt2img and img2img: builds the controls from the declared options, and says what will happen.
+
+What is written here is the layout; what an option is called, allows and means stands in request.py.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gradio as gr
+
+from facechain_ext.errors import FaceChainError
+from facechain_ext.log import log
+from facechain_ext.options import Field
+from facechain_ext.ui import answers
+from facechain_ext.ui.gradio_versions import hidden, moved, paths, photo_drop, switched_accordion, unsaved
+from facechain_ext.ui.ids import element
+from facechain_ext.ui.loaded import loaded
+from facechain_ext.ui.request import MASK, MOST_PERSONS, controls
+from facechain_ext.ui.settings import adetailer_runs_us
+from facechain_ext.ui.words import ENGLISH, labels, say
+from facechain_ext.ui.xyz import adapters
+
+ANALYSERS = ("auto", "embedded", "facexlib", "insightface", "modelscope")
+NAMED = ("analyser.auto", "analyser.embedded")
+
+
+class Panel:
+    """The panel of one tab. `controls` are in the order of request.controls()."""
+
+    def __init__(self, tab: str) -> None:
+        self.tab, self.result_id = tab, f"html_log_{tab}"
+        self._made: dict[tuple[int | None, str], Any] = {}
+        self._parts: dict[tuple[str, int | None], Any] = {}
+        with switched_accordion("FaceChain", element(tab, "panel")) as (switch, head):
+            self._made[None, "enabled"] = switch
+            with head():
+                self._put("closed", gr.HTML(answers.closed_line("", ENGLISH), elem_id=element(tab, "closed")))
+            self._build()
+        self.controls = [unsaved(self._made[one.person, one.field.name]) for one in controls()]
+        self.infotext_fields = [(self._made[one.person, one.field.name], answers.pasted(one)) for one in controls()]
+        self.infotext_fields.append((self._part("line"), answers.pasted_note))
+        self.paste_field_names: list[str] = []
+        self._connect()
+
+    def generation_ended(self, component: Any) -> None:
+        """The host's line below the pictures was created: when it changes, a generation has ended, and ours may have something to say."""
+        self._on(component.change, self._tell, self._told, self._lines)
+
+    def _build(self) -> None:
+        with gr.Column(elem_classes=["facechain-panel"]):
+            words = json.dumps({"zh": labels("zh"), "tips": answers.tips()}, ensure_ascii=False)
+            gr.HTML(answers.data(words, answers.fixed_language()), elem_id=element(self.tab, "data"))
+            with gr.Row(elem_classes=["facechain-tabs"]):
+                people = [(say("person", number=number), number) for number in range(1, 2)]
+                self._put("person", gr.Radio(people, value=1, show_label=False, container=False, elem_id=element(self.tab, "person")))
+                self._put("add", gr.Button("+", size="sm", min_width=0, elem_id=element(self.tab, "add"), elem_classes=["facechain-add"]))
+            for number in range(1, MOST_PERSONS + 1):
+                with self._put("block", gr.Column(visible=number == 1, elem_classes=["facechain-person"]), number):
+                    self._person(number)
+            with gr.Accordion(say("more"), open=False, elem_id=element(self.tab, "more")):
+                self._more()
+            with gr.Row(elem_classes=["facechain-foot"]):
+                self._put("line", gr.HTML(answers.empty_line(ENGLISH), elem_id=element(self.tab, "line")))
+                self._put("refresh", hidden(gr.Button, value=say("refresh"), elem_id=element(self.tab, "refresh")))
+
+    def _person(self, number: int) -> None:
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=1, min_width=220):
+                label, place = say("photos"), element(self.tab, "photos", number)
+                self._made[number, "photos"] = photo_drop(label=label, elem_id=place, elem_classes=["facechain-drop"])
+                with gr.Row(elem_classes=["facechain-choose"]):
+                    self._made[number, "name"] = self._control(number, "name", gr.Dropdown, choices=answers.people(), value="")
+                    self._put("analyse", gr.Button(say("analyse"), size="sm", elem_id=element(self.tab, "analyse", number)), number)
+            with gr.Column(scale=2, min_width=260):
+                self._put("cards", gr.HTML("", elem_id=element(self.tab, "cards", number), elem_classes=["facechain-cards"]), number)
+                self._put("drop", hidden(gr.Textbox, elem_id=element(self.tab, "drop", number), show_label=False), number)
+        with gr.Row():
+            self._made[number, "weight"] = self._control(number, "weight", gr.Slider, info=say("weight_hint"))
+            self._made[number, "start"] = self._control(number, "start", gr.Slider, min_width=120)
+            self._made[number, "end"] = self._control(number, "end", gr.Slider, min_width=120)
+        with gr.Row():
+            self._made[number, "region"] = self._control(number, "region", gr.Radio)
+            self._made[number, "face"] = self._control(number, "face", gr.Slider, min_width=120)
+        with self._put("mask", gr.Column(visible=False, elem_classes=["facechain-mask"]), number):
+            gr.HTML(answers.canvas(self.tab, number))
+            self._made[number, "mask"] = hidden(gr.Textbox, value="", show_label=False, elem_id=element(self.tab, "mask", number))
+        with gr.Accordion(say("save_as"), open=False, elem_id=element(self.tab, "save", number)):
+            with gr.Row():
+                self._put("save_name", gr.Textbox(label=say("save_name"), elem_id=element(self.tab, "save-name", number)), number)
+                self._put("save", gr.Button(say("save"), size="sm", elem_id=element(self.tab, "save-button", number)), number)
+                self._put("delete", gr.Button(say("delete"), size="sm", elem_id=element(self.tab, "delete", number)), number)
+            with gr.Row():
+                self._put("consent", gr.Checkbox(False, label=say("save_consent"), elem_id=element(self.tab, "consent", number)), number)
+                self._put("keep", gr.Checkbox(False, label=say("save_keep"), elem_id=element(self.tab, "keep", number)), number)
+            self._put("saved", gr.HTML("", elem_id=element(self.tab, "saved", number)), number)
+        self._put("known", gr.State([]), number)
+
+    def _more(self) -> None:
+        with gr.Row():
+            self._made[None, "passes"] = self._control(None, "passes", gr.Radio)
+            self._made[None, "adetailer_pass"] = self._control(None, "adetailer_pass", gr.Checkbox)
+        with gr.Row():
+            files = [(say("adapter_first"), ""), *((name, name) for name in adapters())]
+            self._made[None, "adapter"] = self._control(None, "adapter", gr.Dropdown, choices=files)
+            backends = [(say(f"analyser.{one}") if f"analyser.{one}" in NAMED else one, one) for one in ANALYSERS]
+            self._made[None, "analyser"] = self._control(None, "analyser", gr.Dropdown, choices=backends)
+        self._put("better", gr.HTML("", elem_id=element(self.tab, "better")))
+        with gr.Row():
+            fetch = gr.Button(say("better_fetch"), size="sm", visible=answers.can_fetch(), elem_id=element(self.tab, "fetch"))
+            self._put("fetch", fetch)
+            wanted = adetailer_runs_us() is False
+            add = gr.Button(say("adetailer_add"), size="sm", visible=wanted, elem_id=element(self.tab, "adetailer"))
+            self._put("adetailer", add)
+
+    def _control(self, person: int | None, name: str, make: Callable[..., Any], **more: Any) -> Any:
+        """A control from its declaration."""
+        field = next(one.field for one in controls() if (one.person, one.field.name) == (person, name))
+        return make(**{**_arguments(field, make), "elem_id": element(self.tab, name, person), **more})
+
+    def _put(self, name: str, part: Any, person: int | None = None) -> Any:
+        self._parts[name, person] = part
+        return part
+
+    def _part(self, name: str, person: int | None = None) -> Any:
+        return self._parts[name, person]
+
+    @property
+    def _lines(self) -> list[Any]:
+        """Where it is said what will happen: the head's line and the foot's."""
+        return [self._part("closed"), self._part("line")]
+
+    @property
+    def _told(self) -> list[Any]:
+        """What the lines depend on: every control but the photos themselves, and what is known of those."""
+        values = [self._made[one.person, one.field.name] for one in controls() if one.field.name != "photos"]
+        return values + [self._part("known", number) for number in range(1, MOST_PERSONS + 1)]
+
+    def _tell(self, language: str, *values: Any) -> tuple[str, str]:
+        names = [(one.person, one.field.name) for one in controls() if one.field.name != "photos"]
+        known = dict(enumerate(values[len(names) :], 1))
+        return answers.lines(self.tab, dict(zip(names, values, strict=False)), known, language)
+
+    def _connect(self) -> None:
+        for control in controls():
+            component = self._made[control.person, control.field.name]
+            if control.field.name != "photos":
+                self._on(moved(component), self._tell, self._told, self._lines)
+        self._on(self._part("refresh").click, self._tell, self._told, self._lines)
+        blocks = [self._part("block", number) for number in range(1, MOST_PERSONS + 1)]
+        self._on(self._part("person").change, answers.show_person, [self._part("person")], blocks)
+        self._on(self._part("add").click, answers.add_person, [self._part("person"), self._state_of_tabs()], [
+            self._part("person"), self._state_of_tabs(), self._part("add")
+        ])  # fmt: skip
+        for number in range(1, MOST_PERSONS + 1):
+            self._connect_person(number)
+        self._on(self._part("fetch").click, answers.fetch_better, [], [self._part("better"), self._part("fetch")])
+        self._on(self._part("adetailer").click, answers.let_adetailer, [], [self._part("better"), self._part("adetailer")])
+
+    def _state_of_tabs(self) -> Any:
+        if ("tabs", None) not in self._parts:
+            self._put("tabs", gr.State(1))
+        return self._part("tabs")
+
+    def _connect_person(self, number: int) -> None:
+        photos, name, known = self._made[number, "photos"], self._made[number, "name"], self._part("known", number)
+        cards, region = self._part("cards", number), self._made[number, "region"]
+        looked = [photos, self._made[None, "adapter"], self._made[None, "analyser"], self._made[number, "face"]]
+        self._on(photos.change, _dropped, [photos], [cards, name, known]).then(**self._event(self._tell, self._told, self._lines))
+        self._on(name.change, answers.chosen, [name, known], [photos, cards])
+        self._on(self._part("analyse", number).click, _analyse, looked, [cards, self._part("better")])
+        self._on(self._part("drop", number).change, _leave_out, [self._part("drop", number), photos], [photos, self._part("drop", number)])
+        self._on(region.change, lambda _language, where: gr.update(visible=where == MASK), [region], [self._part("mask", number)])
+        names = [self._made[n, "name"] for n in range(1, MOST_PERSONS + 1)]
+        wanted = [self._part("save_name", number), self._part("consent", number), self._part("keep", number), *looked]
+        self._on(self._part("save", number).click, _save, wanted, [self._part("saved", number), *names])
+        self._on(self._part("delete", number).click, _delete, [name], [self._part("saved", number), *names])
+
+    def _on(self, event: Any, answer: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
+        return event(**self._event(answer, inputs, outputs))
+
+    def _event(self, answer: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> dict[str, Any]:
+        return {"fn": spoken(answer), "inputs": list(inputs), "outputs": list(outputs), "show_progress": "hidden"}
+
+
+def spoken(answer: Callable[..., Any]) -> Callable[..., Any]:
+    """An event's function that is given the language of whoever looks at the page before its inputs."""
+
+    def respond(request: gr.Request, *values: Any) -> Any:
+        return answer(answers.language_of(request), *values)
+
+    return respond
+
+
+def _arguments(field: Field, make: Callable[..., Any]) -> dict[str, Any]:
+    """What gradio's component needs to know of an option."""
+    option = field.option
+    found: dict[str, Any] = {"label": option.label, "value": field.default}
+    if make is gr.Slider:
+        found |= {"minimum": option.minimum, "maximum": option.maximum, "step": option.step}
+    if option.choices:
+        found["choices"] = list(option.choices)
+    return found
+
+
+def _dropped(language: str, files: Any) -> tuple[str, Any, list[str]]:
+    """Photos came or went: small pictures of them, nobody from the library, and what is known."""
+    found = paths(files)
+    return answers.plain_cards(found, language), gr.update(value="") if found else gr.update(), found
+
+
+def _analyse(language: str, files: Any, adapter: str, analyser: str, face: float) -> tuple[str, str]:
+    return answers.analysed(paths(files), adapter, analyser, int(face), language)
+
+
+def _leave_out(_language: str, which: str, files: Any) -> tuple[Any, Any]:
+    """The photo whose number the page sent is left out."""
+    found = paths(files)
+    if not which or not which.isdigit():
+        return gr.update(), gr.update()
+    kept = [path for at, path in enumerate(found, 1) if at != int(which)]
+    return gr.update(value=kept or None), gr.update(value="")
+
+
+def _save(language: str, name: str, consent: bool, keep: bool, files: Any, adapter: str, analyser: str, face: float) -> list[Any]:
+    text = answers.saved(name, paths(files), adapter, analyser, int(face), consent, keep, language)
+    return [text, *_names()]
+
+
+def _delete(language: str, name: str) -> list[Any]:
+    try:
+        loaded.library().delete(name)
+        text = answers.good(say("deleted", language, name=name))
+    except FaceChainError as error:
+        log.info("%s", error)
+        text = answers.bad(str(error), language)
+    return [text, *_names(gone=name)]
+
+
+def _names(gone: str | None = None) -> list[Any]:
+    """Updates for every list of saved persons."""
+    return [gr.update(choices=answers.people(), **({"value": ""} if gone else {})) for _ in range(MOST_PERSONS)]

@@ -1,0 +1,82 @@
+"""The panel's words: one dictionary per language in presets/words, chosen by the host's localization, else by the browser's language.
+
+en.json holds what only the page says. Options, vetting and errors are worded where they are declared, in English; the other
+dictionaries hold their translations, an error's by its pattern with {} for what varies.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from facechain_ext.options import fields_of
+from facechain_ext.ui.request import PanelOptions, PersonOptions
+
+FOLDER = Path(__file__).parents[1] / "presets" / "words"
+ENGLISH = "en"
+LANGUAGES = (ENGLISH, "zh")
+
+
+@lru_cache(maxsize=len(LANGUAGES))
+def dictionary(language: str) -> Mapping[str, str]:
+    """The phrases of a language by id."""
+    return json.loads((FOLDER / f"{language}.json").read_text(encoding="utf-8"))
+
+
+def say(name: str, language: str = ENGLISH, **values: Any) -> str:
+    """A phrase in a language with its values filled in. `name.one` is taken where `count` is 1 and the language has it."""
+    phrases = dictionary(language)
+    key = f"{name}.one" if values.get("count") == 1 and f"{name}.one" in phrases else name
+    return phrases[key].format(**values)
+
+
+def languages(localization: str | None, accepted: str | None) -> str:
+    """The page's language: the host's localization where one is set (`zh_CN`, `zh-Hans`), else the browser's first choice."""
+    chosen = localization if localization not in (None, "", "None") else (accepted or "").split(",")[0]
+    return "zh" if re.match(r"zh|chinese|简体|繁體|中文", str(chosen).strip(), re.IGNORECASE) else ENGLISH
+
+
+def translate(sentence: str, language: str) -> str:
+    """A sentence of an error or a vetting in a language, part by part; what has no translation stays as it is."""
+    for pattern, phrase in _patterns(language):
+        match = pattern.fullmatch(sentence)
+        if match:
+            return phrase.format(*(translate(part, language) for part in match.groups()))
+    return sentence
+
+
+def translate_all(text: str, language: str) -> str:
+    """Several sentences, one after the other."""
+    whole = translate(text, language)
+    if whole != text or language == ENGLISH:
+        return whole
+    return " ".join(translate(part, language) for part in re.split(r"(?<=[.!?])\s+(?=[A-Z])", text))
+
+
+@lru_cache(maxsize=len(LANGUAGES))
+def _patterns(language: str) -> tuple[tuple[re.Pattern[str], str], ...]:
+    """English sentence → translation, longest first; {} stands for anything."""
+    pairs = {key.removeprefix("="): text for key, text in dictionary(language).items() if key.startswith("=")}
+    parts = {key: "(.+?)".join(re.escape(part) for part in key.split("{}")) for key in sorted(pairs, key=len, reverse=True)}
+    return tuple((re.compile(pattern, re.DOTALL), pairs[key]) for key, pattern in parts.items())
+
+
+def labels(language: str) -> dict[str, str]:
+    """English text on the page → the language's, for the script that translates what was built before the language was known."""
+    known = dictionary(language)
+    page = {text: known[key] for key, text in dictionary(ENGLISH).items() if "{" not in text and key in known}
+    return page | {text: known[key] for key, text in declared().items() if key in known}
+
+
+def declared() -> dict[str, str]:
+    """Ids and English words of everything the options declare."""
+    found = {}
+    for one in (*fields_of(PanelOptions), *fields_of(PersonOptions)):
+        found[f"option.{one.name}"] = one.option.label
+        found[f"option.{one.name}.help"] = one.option.help
+        found |= {f"option.{one.name}.{choice}": choice for choice in one.option.choices}
+    return found
