@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from facechain_ext import __version__
@@ -53,7 +53,7 @@ def _usage() -> str:
     return f"FaceChain {__version__}\n\nusage: COMMAND [options]      (COMMAND --help tells its options)\n\n" + "\n".join(rows)
 
 
-def _trainers() -> dict[str, tuple[str, Command]]:
+def _trainers() -> Mapping[str, tuple[str, Command]]:
     """The trainers' commands; they live with the trainers."""
     from facechain_ext.training.commands import COMMANDS as trainers
 

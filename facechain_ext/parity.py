@@ -84,7 +84,7 @@ class Case:
 
         from facechain_ext.engine.checkpoints import read_tensors
 
-        unet = UNet2DConditionModel.from_config(json.loads((self.folder / "unet_config.json").read_text(encoding="utf-8")))
+        unet: Any = UNet2DConditionModel.from_config(json.loads((self.folder / "unet_config.json").read_text(encoding="utf-8")))
         unet.load_state_dict(read_tensors(self.folder / "unet_weights.safetensors")[0])
         return unet.eval().requires_grad_(False)
 
@@ -160,7 +160,7 @@ def loop(case: Case) -> dict[str, float]:
     from diffusers import DDIMScheduler
 
     io, made = case.io("loop"), case.io("unet")
-    scheduler = DDIMScheduler(
+    scheduler: Any = DDIMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, set_alpha_to_one=False, clip_sample=False
     )
     scheduler.set_timesteps(case.sizes["steps"])
@@ -195,7 +195,7 @@ def head(case: Case) -> dict[str, float]:
     from facechain_ext.vision.masks import head_mask
 
     arrays = case.arrays("head_mask")
-    ours = head_mask(arrays["masks"], [str(label) for label in arrays["labels"]], arrays["scores"])
+    ours = head_mask(arrays["masks"], [str(label) for label in arrays["labels"]], arrays["scores"].tolist())
     return {"head_mask": float(((ours > 0) != (arrays["head"] > 0)).mean())}
 
 

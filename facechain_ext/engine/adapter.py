@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,10 @@ class Adapter(nn.Module):
         self.fingerprint = ""
         self.resampler = Resampler(sizes.resampler)
         self.layers = nn.ModuleList(GatedLayer(channels, sizes.resampler.out_dim) for channels in sizes.channels)
+
+    def gates(self) -> Iterator[GatedLayer]:
+        """The layers in order of execution, typed."""
+        return (layer for layer in self.layers if isinstance(layer, GatedLayer))
 
     @property
     def bytes(self) -> int:

@@ -110,8 +110,8 @@ def build_adapter(path: Path, tensors: Tensors, heads: int | None) -> Adapter:
     known = {RESAMPLER + key for key in shapes} | {name.diffusers + PROCESSOR + key for name in SITES for key in published_shapes(1, 1)}
     _log_extra(path, set(tensors) - known)
     adapter.resampler.load_state_dict({key: resampler[key].float() for key in shapes})
-    for layer, site in zip(adapter.layers, sites, strict=True):
-        layer.load_published({key: value.float() for key, value in site.items()})  # type: ignore[operator]
+    for layer, site in zip(adapter.gates(), sites, strict=True):
+        layer.load_published({key: value.float() for key, value in site.items()})
     adapter.fingerprint = fingerprint(resampler[key] for key in sorted(shapes))
     return adapter
 
@@ -127,8 +127,8 @@ def _site(path: Path, tensors: Tensors, prefix: str, context: int) -> Tensors:
 def adapter_tensors(adapter: Adapter) -> Tensors:
     """An adapter's tensors under the published names, contiguous, each with memory of its own."""
     tensors = {RESAMPLER + key: value for key, value in adapter.resampler.state_dict().items()}
-    for site, layer in zip(SITES, adapter.layers, strict=True):
-        tensors |= {site.diffusers + PROCESSOR + key: value for key, value in layer.published().items()}  # type: ignore[operator]
+    for site, layer in zip(SITES, adapter.gates(), strict=True):
+        tensors |= {site.diffusers + PROCESSOR + key: value for key, value in layer.published().items()}
     return {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facechain_ext.engine.adapter import Adapter
-from facechain_ext.engine.gate import GatedLayer, KeysValues
+from facechain_ext.engine.gate import KeysValues
 from facechain_ext.engine.identity import Identity
 from facechain_ext.engine.sites import LEVELS, find_sites
 from facechain_ext.errors import BadInput
@@ -86,7 +86,7 @@ class Injector:
     """
 
     def __init__(self, adapter: Adapter, persons: Sequence[Conditioned], *, heads: int) -> None:
-        self.layers = adapter.layers
+        self.layers = tuple(adapter.gates())
         self.persons = tuple(persons)
         self.heads = heads
         self._faces: dict[tuple[int, int], KeysValues] = {}
@@ -105,7 +105,7 @@ class Injector:
         for number, person in enumerate(self.persons):
             if not person.active(call.progress):
                 continue
-            layer: GatedLayer = self.layers[site]  # type: ignore[assignment]
+            layer = self.layers[site]
             increment = layer.increment(x, self._face(number, site, call, x), person.weight)
             if person.mask is not None:
                 increment = increment * self._mask(number, site, call, x)
@@ -117,7 +117,7 @@ class Injector:
         cached = self._rows.get((number, site))
         if cached is not None and cached[0] == call.rows:
             return cached[1]
-        layer: GatedLayer = self.layers[site]  # type: ignore[assignment]
+        layer = self.layers[site]
         if (number, site) not in self._faces:
             tokens = self.persons[number].stack.to(device=x.device, dtype=layer.linear.weight.dtype)
             self._faces[number, site] = layer.face_keys_values(tokens, self.heads)

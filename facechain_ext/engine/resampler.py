@@ -67,6 +67,23 @@ class PerceiverAttention(nn.Module):
         return self.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
+class Layer(nn.ModuleList):
+    """Attention, then a feed-forward without biases; a list, because the file numbers the two 0 and 1."""
+
+    def __init__(self, sizes: ResamplerSizes) -> None:
+        feed_forward = nn.Sequential(
+            nn.LayerNorm(sizes.dim),
+            nn.Linear(sizes.dim, sizes.hidden, bias=False),
+            nn.GELU(),
+            nn.Linear(sizes.hidden, sizes.dim, bias=False),
+        )
+        super().__init__((PerceiverAttention(sizes.dim, sizes.inner, sizes.heads), feed_forward))
+
+    def forward(self, face: Tensor, latents: Tensor) -> Tensor:
+        latents = latents + self[0](face, latents)
+        return latents + self[1](latents)
+
+
 class Resampler(nn.Module):
     """tokens [B, T, in_dim] → [B, queries, out_dim]; zeros give the unconditional tokens."""
 
@@ -75,27 +92,13 @@ class Resampler(nn.Module):
         self.sizes = sizes
         self.latents = nn.Parameter(torch.zeros(1, sizes.queries, sizes.dim))
         self.proj_in = nn.Linear(sizes.in_dim, sizes.dim)
-        self.layers = nn.ModuleList(
-            nn.ModuleList(
-                (
-                    PerceiverAttention(sizes.dim, sizes.inner, sizes.heads),
-                    nn.Sequential(
-                        nn.LayerNorm(sizes.dim),
-                        nn.Linear(sizes.dim, sizes.hidden, bias=False),
-                        nn.GELU(),
-                        nn.Linear(sizes.hidden, sizes.dim, bias=False),
-                    ),
-                )
-            )
-            for _ in range(sizes.depth)
-        )
+        self.layers = nn.ModuleList(Layer(sizes) for _ in range(sizes.depth))
         self.proj_out = nn.Linear(sizes.dim, sizes.out_dim)
         self.norm_out = nn.LayerNorm(sizes.out_dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
         face = self.proj_in(tokens)
         latents = self.latents.expand(tokens.shape[0], -1, -1)
-        for attention, feed_forward in self.layers:  # type: ignore[misc]  # ModuleList hides the pair's types
-            latents = latents + attention(face, latents)
-            latents = latents + feed_forward(latents)
+        for layer in self.layers:
+            latents = layer(face, latents)
         return self.norm_out(self.proj_out(latents))

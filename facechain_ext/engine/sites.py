@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from facechain_ext.errors import UnsupportedModel
 
@@ -51,7 +51,7 @@ LEVELS = (0, 0, 1, 1, 2, 2, 3, 2, 2, 2, 1, 1, 1, 0, 0, 0)
 class Sites:
     """The transformer blocks of a UNet in order of execution, with what an adapter must fit."""
 
-    blocks: tuple[nn.Module, ...]
+    blocks: tuple[Any, ...]  # modules of LDM or diffusers, whose parts are known by name only
     channels: tuple[int, ...]
     context: int
     heads: int
@@ -59,7 +59,7 @@ class Sites:
 
 def find_sites(unet: nn.Module) -> Sites:
     """Find the 16 sites; UnsupportedModel with the reason where the UNet is not of SD1.5's structure."""
-    found = {name: module for name, module in unet.named_modules() if all(hasattr(module, part) for part in PARTS)}
+    found: dict[str, Any] = {name: module for name, module in unet.named_modules() if all(hasattr(module, part) for part in PARTS)}
     layouts = ([site.ldm + BLOCK for site in SITES], [site.diffusers + BLOCK for site in SITES])
     paths = next((paths for paths in layouts if set(paths) == set(found)), None)
     if paths is None:
@@ -74,7 +74,7 @@ def find_sites(unet: nn.Module) -> Sites:
     )
 
 
-def _reason(found: dict[str, nn.Module]) -> str:
+def _reason(found: dict[str, Any]) -> str:
     contexts = {getattr(module.attn2.to_k, "in_features", None) for module in found.values()}
     if not found:
         kind = "has no transformer blocks of Stable Diffusion's kind"

@@ -25,7 +25,8 @@ def pose(image: Image.Image) -> list[Joint]:
             "Reading a pose from a photo needs mediapipe, which is not installed: give a skeleton picture instead."
         ) from error
     with Pose(static_image_mode=True, model_complexity=1) as network:
-        found = network.process(np.asarray(image.convert("RGB"))).pose_landmarks
+        seen: Any = network.process(np.asarray(image.convert("RGB")))
+    found = seen.pose_landmarks
     if found is None:
         raise BadInput("No person was found in the pose picture: use one that shows the body, or a skeleton picture.")
     points = [

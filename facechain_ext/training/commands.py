@@ -11,12 +11,13 @@ class Command(NamedTuple):
     """One line about it, and the function that takes the arguments after its name."""
 
     summary: str
-    run: Callable[[Sequence[str]], None]
+    run: Callable[[Sequence[str]], int]
 
 
-def _from(module: str) -> Callable[[Sequence[str]], None]:
-    def run(argv: Sequence[str]) -> None:
+def _from(module: str) -> Callable[[Sequence[str]], int]:
+    def run(argv: Sequence[str]) -> int:
         import_module(f"facechain_ext.training.{module}").main(argv)
+        return 0
 
     return run
 

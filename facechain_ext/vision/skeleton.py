@@ -58,4 +58,4 @@ def _limb(canvas: np.ndarray, one: tuple[float, float], other: tuple[float, floa
     centre = round((one[0] + other[0]) / 2), round((one[1] + other[1]) / 2)
     length, angle = math.dist(one, other), math.degrees(math.atan2(other[1] - one[1], other[0] - one[0]))
     outline = cv2.ellipse2Poly(centre, (max(1, round(length / 2)), stick), round(angle), 0, 360, 1)
-    cv2.fillConvexPoly(canvas, outline, shade)
+    cv2.fillConvexPoly(canvas, np.asarray(outline), shade)
