@@ -58,6 +58,7 @@ MAIN_LOCK = "standalone.lock.txt"
 GIB = 2**30
 SPACE = 3 * GIB  # what the main lock takes with a torch for the CPU, while wheels are being unpacked
 SPACE_MORE = GIB // 2  # what the rest takes once the main lock is there
+BRIM = 2**24  # a disk with less is full, whatever a failed child says: making an environment hides the reason
 
 STAMP = "facechain-installed.json"
 GATE = ".facechain-lock"
@@ -301,11 +302,11 @@ def end(child):  # type: (subprocess.Popen[str]) -> None
 def explain(lines, doing, folder):  # type: (Sequence[str], str, str) -> str
     """One sentence for a child that failed, from what it wrote."""
     text = "\n".join(lines)
-    if re.search(NO_SPACE, text, re.I):
+    if re.search(NO_SPACE, text, re.I) or free_space(folder) < BRIM:
         return "the disk is full while %s: free some gigabytes at %s, or set FACECHAIN_VENV to a folder on another disk" % (doing, folder)
     if re.search(NO_WRITE, text, re.I):
         return "%s cannot be written while %s: get the right to, or set FACECHAIN_VENV to a folder of yours" % (folder, doing)
-    if "ensurepip" in text:
+    if re.search(r"ensurepip is not available|No module named '?ensurepip", text):
         return "this Python has no ensurepip, which a virtual environment needs: install your system's package python3-venv"
     if re.search(NO_NETWORK, text, re.I):
         return "the network cannot be reached while %s: check it (and pip's proxy) and start again; what was fetched is kept" % doing
@@ -319,12 +320,16 @@ def explain(lines, doing, folder):  # type: (Sequence[str], str, str) -> str
     return "%s failed (%s); its whole output is in %s" % (doing, last[-1], os.path.join(folder, LOG))
 
 
+def free_space(folder):  # type: (str) -> int
+    """Free bytes where a folder lies or will lie."""
+    while not os.path.exists(folder) and os.path.dirname(folder) != folder:
+        folder = os.path.dirname(folder)
+    return shutil.disk_usage(folder).free
+
+
 def check_space(folder, locks):  # type: (str, Sequence[str]) -> None
     """Refuse before the work where the disk cannot hold what is to be installed."""
-    place = folder
-    while not os.path.exists(place):
-        place = os.path.dirname(place)
-    free, need = shutil.disk_usage(place).free, SPACE if MAIN_LOCK in locks else SPACE_MORE
+    free, need = free_space(folder), SPACE if MAIN_LOCK in locks else SPACE_MORE
     if free < need:
         raise_stop(
             "at least %.1f GB of disk are needed at %s and %.1f GB are free: free some, or set FACECHAIN_VENV to a folder on another disk"
@@ -403,6 +408,7 @@ def make(folder, line):  # type: (str, Line) -> None
             os.remove(path)
     code, lines = follow([sys.executable, "-m", "venv", folder], child_environment(), line)
     if code:
+        keep_log(folder, lines)
         raise_stop(explain(lines, "making the virtual environment", folder))
 
 
@@ -421,9 +427,14 @@ def install(folder, locks, line):  # type: (str, Sequence[str], Line) -> None
                 if code:
                     raise_stop(explain(lines, "installing the packages", folder))
     finally:
-        with open(os.path.join(folder, LOG), "w", encoding="utf-8") as file:
-            file.write("\n".join(log) + "\n")
         shutil.rmtree(scratch, ignore_errors=True)
+        keep_log(folder, log)
+
+
+def keep_log(folder, lines):  # type: (str, Sequence[str]) -> None
+    """Keep what a child wrote; on a full disk there is no keeping it, and the sentence says enough."""
+    with contextlib.suppress(OSError), open(os.path.join(folder, LOG), "w", encoding="utf-8") as file:
+        file.write("\n".join(lines) + "\n")
 
 
 def pip_command(folder, locks):  # type: (str, Sequence[str]) -> list[str]

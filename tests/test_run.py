@@ -381,8 +381,15 @@ def test_too_little_disk_is_said_before_anything_is_made(clone, run, monkeypatch
     ],
 )
 def test_what_pip_says_becomes_one_sentence(run, said, told):
-    told_by_run = run.explain(["Collecting torch", said, "ERROR: No matching distribution found for torch==2"], "installing", "folder")
+    told_by_run = run.explain(["Collecting torch", said, "ERROR: No matching distribution found for torch==2"], "installing", os.curdir)
     assert told in told_by_run and "\n" not in told_by_run
+
+
+def test_a_disk_that_fills_up_is_seen_although_the_child_hides_it(clone, run, monkeypatch):
+    said = ["Error: Command '['/x/.venv/bin/python', '-m', 'ensurepip', '--upgrade']' returned non-zero exit status 1."]
+    assert "failed" in run.explain(said, "making the virtual environment", str(clone))
+    monkeypatch.setattr(run, "free_space", lambda folder: 4096)
+    assert "the disk is full" in run.explain(said, "making the virtual environment", str(clone))
 
 
 def test_a_disk_that_fills_up_while_the_environment_is_made(clone, run, monkeypatch, capsys):
