@@ -68,7 +68,7 @@ ROOMS = (
     Room("workflows", 4, words("numpy PIL"), words("torch")),
     Room("app", 5, words("PIL"), NETWORKS | PICTURES),
     Room("parity", 5, inside=NETWORKS | PICTURES | DIFFUSION),
-    Room("bench", 5, inside=NETWORKS | PICTURES | DIFFUSION),
+    Room("bench", 5, inside=NETWORKS | PICTURES | DIFFUSION | words("psutil")),
     Room("ui", 6, words("gradio fastapi modules PIL"), words("tqdm")),
     Room("__main__", 6, inside=words("gradio fastapi PIL tqdm torch")),
 )
