@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 COLOURS = {"good": "#2ecc71", "warn": "#f1c40f", "reject": "#e74c3c", "other": "#9aa5b1"}
-FONT_SHARE, SMALLEST_FONT = 1 / 40, 12
+FONT_SHARE, SMALLEST_FONT = 1 / 28, 14
 SMALLEST_PICTURE = 480
 
 
@@ -32,7 +32,7 @@ def annotate(image: Image.Image, marks: Sequence[Mark]) -> Image.Image:
     picture = image.convert("RGB").resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
     marks = [_enlarged(mark, times) for mark in marks]
     draw = ImageDraw.Draw(picture)
-    unit = max(1, round(max(picture.size) / 400))
+    unit = max(2, round(max(picture.size) / 220))
     font = _font(max(SMALLEST_FONT, round(max(picture.size) * FONT_SHARE)))
     for mark in marks:
         colour = COLOURS[mark.kind]

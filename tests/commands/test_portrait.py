@@ -305,3 +305,21 @@ def test_convert_and_unknown_commands(tmp_path: Path, capsys) -> None:
     assert main(["portrat"]) == 2
     assert "no command 'portrat'" in capsys.readouterr().err
     assert main([]) == 0 and "portrait" in capsys.readouterr().out
+
+
+def test_a_pose_is_taken_from_a_photo_or_a_skeleton(tmp_path: Path, weights: list[str], capsys) -> None:
+    from facechain_ext.vision.skeleton import draw_skeletons
+    from tests.hosts.standalone_cases import controlnet, ldm_controlnet
+
+    save_file(ldm_controlnet(controlnet()), tmp_path / "pose.safetensors")
+    body = [(32.0, 12.0), (32.0, 24.0), (22.0, 24.0), (18.0, 36.0), None, (42.0, 24.0), (46.0, 36.0), *[None] * 11]
+    draw_skeletons((64, 72), [body]).save(tmp_path / "skeleton.png")
+    follow = ["--controlnet", str(tmp_path / "pose.safetensors")]
+    assert run(tmp_path / "plain", *weights) == 0
+    assert run(tmp_path / "drawn", *weights, *follow, "--pose", str(tmp_path / "skeleton.png")) == 0
+    assert run(tmp_path / "weak", *weights, *follow, "--pose", str(tmp_path / "skeleton.png"), "--pose-weight", "0.2") == 0
+    plain, drawn, weak = (pixels(tmp_path / folder / "00001-7.png").astype(int) for folder in ("plain", "drawn", "weak"))
+    assert 0 < np.abs(weak - plain).mean() < np.abs(drawn - plain).mean()
+    assert 'ControlNet 0: "Model: pose, Weight: 1' in Image.open(tmp_path / "drawn" / "00001-7.png").text["parameters"]  # type: ignore[attr-defined]
+    assert run(tmp_path / "nobody", *weights, *follow, "--pose", str(photo_of("faceless", tmp_path))) == 2
+    assert "No person was found in the pose picture" in capsys.readouterr().err
