@@ -113,8 +113,16 @@ def convert(argv: Sequence[str]) -> int:
     return 0
 
 
+def random_weights(argv: Sequence[str]) -> int:
+    """An adapter and encoder of random numbers that fit a checkpoint."""
+    from facechain_ext.ui.command_random_weights import run
+
+    return run(argv)
+
+
 COMMANDS: dict[str, tuple[str, Command]] = {
-    function.__name__: (str(function.__doc__).rstrip("."), function) for function in (portrait, faces, parity, bench, convert)
+    function.__name__.replace("_", "-"): (str(function.__doc__).rstrip("."), function)
+    for function in (portrait, faces, parity, bench, convert, random_weights)
 }
 
 if __name__ == "__main__":

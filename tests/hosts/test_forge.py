@@ -185,7 +185,7 @@ def test_the_hires_pass_begins_twice_and_the_first_is_thrown_away(modules, adapt
 
 
 def test_another_extension_clones_after_us(modules, adapter):
-    """Its clone keeps our patch until the host forgets it: it works while we sample, holds no tensor of its own, and is empty afterwards."""
+    """Its clone keeps our patch until the host forgets it: it works while we sample, holds no tensor, and is empty afterwards."""
     p, objects = Processing(modules.sd_models), modules.sd_models.model_data.sd_model.forge_objects
     before = objects.unet
     plain = sample(p)
