@@ -88,7 +88,7 @@ def check_value(declared: Field, value: Any) -> None:
     if declared.option.choices and value not in declared.option.choices:
         raise BadInput(
             f"{declared.option.label} ({declared.name}) must be one of {', '.join(declared.option.choices)}; "
-            f"got {value!r}{_close(value, declared.option.choices)}."
+            f"got {value!r}{_close(value, declared.option.choices)}"
         )
 
 
@@ -97,7 +97,7 @@ def from_mapping(cls: type[T], values: Mapping[str, Any]) -> T:
     known = {declared.name: declared for declared in fields_of(cls)}
     for name in values:
         if name not in known:
-            raise BadInput(f"There is no option {name!r}{_close(name, tuple(known))}.")
+            raise BadInput(f"There is no option {name!r}{_close(name, tuple(known))}")
     made = cls(**{name: tuple(value) if known[name].kind is tuple and isinstance(value, list) else value for name, value in values.items()})
     check(made)
     return made
@@ -175,4 +175,4 @@ def _limits(low: float | None, high: float | None) -> str:
 
 def _close(value: object, choices: tuple[str, ...]) -> str:
     match = difflib.get_close_matches(str(value), choices, 1)
-    return f", did you mean {match[0]!r}?" if match else ""
+    return f", did you mean {match[0]!r}?" if match else "."

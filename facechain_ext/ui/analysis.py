@@ -16,7 +16,7 @@ from facechain_ext.faces.vetting import Report, vet
 from facechain_ext.log import log
 from facechain_ext.store.library import Addition, Saved
 from facechain_ext.ui.loaded import Loaded, opened
-from facechain_ext.ui.request import Picture
+from facechain_ext.ui.request import AUTO, Picture
 
 THUMBNAIL = 112
 
@@ -31,7 +31,7 @@ class Seen:
     thumbnail: bytes
 
 
-def analyse(loaded: Loaded, photos: Sequence[Picture], *, adapter: str = "", analyser: str = "auto", face: int = 0) -> list[Seen]:
+def analyse(loaded: Loaded, photos: Sequence[Picture], *, adapter: str = AUTO, analyser: str = AUTO, face: int = 0) -> list[Seen]:
     """Vet photos, one by one and together. Persons are compared where an encoder is there. BadPicture, BadInput, MissingPackage."""
     from facechain_ext.vision.pictures import sha256
 
@@ -58,7 +58,7 @@ def _reports(loaded: Loaded, photos: Sequence[Any], adapter: str, analyser: Any,
 
 
 def save(
-    loaded: Loaded, name: str, photos: Sequence[Picture], *, adapter: str = "", analyser: str = "auto", face: int = 0,
+    loaded: Loaded, name: str, photos: Sequence[Picture], *, adapter: str = AUTO, analyser: str = AUTO, face: int = 0,
     consent: bool = False, keep_photos: bool = False, replace: bool = False,
 ) -> Saved:  # fmt: skip
     """Add a person to the library. Any FaceChainError."""

@@ -18,9 +18,9 @@ from facechain_ext.options import fields_of, format_value
 from facechain_ext.ui import analysis, request
 from facechain_ext.ui.ids import element
 from facechain_ext.ui.loaded import loaded
-from facechain_ext.ui.request import MOST_PERSONS, Control, PanelOptions, PersonOptions, Picture, Request
-from facechain_ext.ui.settings import facexlib_folder, let_adetailer_run_us, offline, shared_models
-from facechain_ext.ui.words import ENGLISH, languages, say, translate_all
+from facechain_ext.ui.request import AUTO, MOST_PERSONS, Control, PanelOptions, PersonOptions, Picture, Request
+from facechain_ext.ui.settings import facexlib_folder, let_adetailer_run_us, models_folder, offline, shared_models
+from facechain_ext.ui.words import ENGLISH, declared_in, languages, say, translate_all
 
 FRONT, TURNED = 20, 90  # degrees of yaw up to which a face counts as frontal
 THUMBNAIL = 112
@@ -29,8 +29,8 @@ FETCHED = ("retinaface", "parsenet")
 
 def language_of(asked: gr.Request | None) -> str:
     """The language of whoever sent a request."""
-    headers = getattr(asked, "headers", None)
-    accepted = headers.get("accept-language") if headers is not None else None
+    headers = getattr(asked, "headers", None)  # gradio 3's are no mapping, but know `in` and []
+    accepted = headers["accept-language"] if headers is not None and "accept-language" in headers else None
     return languages(getattr(shared.opts, "localization", None), accepted)
 
 
@@ -45,10 +45,12 @@ def data(words: str, fixed: str) -> str:
     return f'<template class="facechain-data" data-words="{escape(words)}" data-language="{fixed}"></template>'
 
 
-def tips() -> dict[str, str]:
+def tips(language: str) -> dict[str, str]:
     """What a control shows when pointed at: its technical name and what it does, by the control's name."""
+    known = declared_in(language)
     found = (*fields_of(PanelOptions), *fields_of(PersonOptions))
-    return {one.name: f"{one.option.technical}: {one.option.help}" if one.option.technical else one.option.help for one in found}
+    said = {one.name: known[f"option.{one.name}.help"] for one in found}
+    return {one.name: f"{one.option.technical}: {said[one.name]}" if one.option.technical else said[one.name] for one in found}
 
 
 def people() -> list[tuple[str, str]]:
@@ -127,12 +129,11 @@ def plan(asked: Request, language: str) -> list[str]:
 def cost(asked: Request, language: str) -> list[str]:
     """What the adapter costs, where it is loaded already; its name where it is only there."""
     from facechain_ext.hosts import webui
-    from facechain_ext.weights.locate import adapter_file
 
     try:
         here = loaded.adapter_here(asked.panel.adapter)
         if here is None:
-            return [say("line.adapter_name", language, name=adapter_file(request_folder(), asked.panel.adapter).stem)]
+            return [say("line.adapter_name", language, name=loaded.adapter_path(asked.panel.adapter).stem)]
     except (FaceChainError, OSError):
         return []  # the warning beside it says why
     price = webui.cost(here, persons=len(asked.persons))
@@ -142,21 +143,14 @@ def cost(asked: Request, language: str) -> list[str]:
 def against(asked: Request, language: str) -> list[str]:
     """Why pictures will be made without the face, as far as it can be told before."""
     from facechain_ext.hosts import webui
-    from facechain_ext.weights.locate import adapter_file, encoder_file
+    from facechain_ext.weights.locate import encoder_file
 
     reasons = [webui.supports()]
     try:
-        encoder_file(request_folder(), adapter_file(request_folder(), asked.panel.adapter))
+        encoder_file(models_folder(), loaded.adapter_path(asked.panel.adapter))
     except (FaceChainError, OSError) as error:
         reasons.append(str(error))
     return [say("warn", language, reason=translate_all(reason, language)) for reason in reasons if reason]
-
-
-def request_folder() -> Path:
-    """Where adapters and encoder lie."""
-    from facechain_ext.ui.settings import models_folder
-
-    return models_folder()
 
 
 def plain_cards(files: Sequence[str], language: str) -> str:
@@ -363,7 +357,7 @@ def _panel_value(panel: PanelOptions, name: str) -> Any:
     from facechain_ext.ui.xyz import adapters
 
     value = getattr(panel, name)
-    return None if name == "adapter" and value and value not in adapters() else value
+    return None if name == "adapter" and value not in (AUTO, *adapters()) else value
 
 
 def _read(params: Mapping[str, Any]) -> Any:

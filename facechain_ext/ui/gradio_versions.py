@@ -34,7 +34,7 @@ def switched_accordion(label: str, elem_id: str) -> Any:
 
 def photo_drop(**more: Any) -> Any:
     """A zone to drop several picture files on; its value is a list of paths (of file objects in gradio 3)."""
-    return gr.File(file_count="multiple", file_types=["image"], interactive=True, **more)
+    return gr.File(file_count="multiple", file_types=["image"], interactive=True, height=140, **more)
 
 
 def hidden(component: Callable[..., Any], **more: Any) -> Any:
@@ -50,9 +50,9 @@ def paths(files: Any) -> list[str]:
     return [str(getattr(one, "name", one)) for one in found]
 
 
-def moved(slider: Any) -> Any:
-    """The event of a slider that was let go, or whose number was typed."""
-    return slider.release if hasattr(slider, "release") else slider.change
+def changed(component: Any) -> Any:
+    """The event of a value that was set, by hand or by an update; a slider's once it is let go, and when it is updated."""
+    return component.change
 
 
 def unsaved(component: Any) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facechain_ext.errors import BadInput
-from facechain_ext.ui.request import MASK, WHOLE, Picture, Request, Wanted
+from facechain_ext.ui.request import AUTO, MASK, WHOLE, Picture, Request, Wanted
 from facechain_ext.ui.settings import facexlib_folder, models_folder, setting, shared_models
 from facechain_ext.weights.locate import adapter_file, encoder_file
 
@@ -55,16 +55,20 @@ class Loaded:
         self._adapter, self._encoder, self._analyser = _Kept(), _Kept(), _Kept()
         self._met: OrderedDict[Any, Met] = OrderedDict()
 
-    def adapter(self, name: str = "") -> Adapter:
-        """The adapter of that name (empty: the one of the settings, else the first). BadWeights saying what to put where."""
+    def adapter_path(self, name: str = AUTO) -> Path:
+        """The file of the adapter of that name (auto: the one of the settings, else the first). BadWeights saying what to put where."""
+        return adapter_file(models_folder(), setting("adapter") if name in ("", AUTO) else name)
+
+    def adapter(self, name: str = AUTO) -> Adapter:
+        """The adapter of that name. BadWeights saying what to put where."""
         from facechain_ext.engine.checkpoints import read_adapter
 
-        path = adapter_file(models_folder(), name or setting("adapter"))
+        path = self.adapter_path(name)
         return self._once(self._adapter, stamp(path), lambda: read_adapter(path))
 
-    def adapter_here(self, name: str = "") -> Adapter | None:
+    def adapter_here(self, name: str = AUTO) -> Adapter | None:
         """The adapter of that name if it is loaded already; reads headers only."""
-        path = adapter_file(models_folder(), name or setting("adapter"))
+        path = self.adapter_path(name)
         with self._lock:
             return self._adapter.value if self._adapter.key == stamp(path) else None
 

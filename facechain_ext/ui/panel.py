@@ -15,16 +15,15 @@ from facechain_ext.errors import FaceChainError
 from facechain_ext.log import log
 from facechain_ext.options import Field
 from facechain_ext.ui import answers
-from facechain_ext.ui.gradio_versions import hidden, moved, paths, photo_drop, switched_accordion, unsaved
+from facechain_ext.ui.gradio_versions import changed, hidden, paths, photo_drop, switched_accordion, unsaved
 from facechain_ext.ui.ids import element
 from facechain_ext.ui.loaded import loaded
-from facechain_ext.ui.request import MASK, MOST_PERSONS, controls
+from facechain_ext.ui.request import AUTO, MASK, MOST_PERSONS, controls
 from facechain_ext.ui.settings import adetailer_runs_us
-from facechain_ext.ui.words import ENGLISH, labels, say
+from facechain_ext.ui.words import ENGLISH, LANGUAGES, dictionary, labels, say
 from facechain_ext.ui.xyz import adapters
 
 ANALYSERS = ("auto", "embedded", "facexlib", "insightface", "modelscope")
-NAMED = ("analyser.auto", "analyser.embedded")
 
 
 class Panel:
@@ -51,7 +50,7 @@ class Panel:
 
     def _build(self) -> None:
         with gr.Column(elem_classes=["facechain-panel"]):
-            words = json.dumps({"zh": labels("zh"), "tips": answers.tips()}, ensure_ascii=False)
+            words = json.dumps({"zh": labels("zh"), "tips": {one: answers.tips(one) for one in LANGUAGES}}, ensure_ascii=False)
             gr.HTML(answers.data(words, answers.fixed_language()), elem_id=element(self.tab, "data"))
             with gr.Row(elem_classes=["facechain-tabs"]):
                 people = [(say("person", number=number), number) for number in range(1, 2)]
@@ -67,52 +66,53 @@ class Panel:
                 self._put("refresh", hidden(gr.Button, value=say("refresh"), elem_id=element(self.tab, "refresh")))
 
     def _person(self, number: int) -> None:
+        """One person, in the order in which one thinks: who, how much, when, where; the rest folded away."""
         with gr.Row(equal_height=False):
-            with gr.Column(scale=1, min_width=220):
-                label, place = say("photos"), element(self.tab, "photos", number)
-                self._made[number, "photos"] = photo_drop(label=label, elem_id=place, elem_classes=["facechain-drop"])
-                with gr.Row(elem_classes=["facechain-choose"]):
-                    self._made[number, "name"] = self._control(number, "name", gr.Dropdown, choices=answers.people(), value="")
-                    self._put("analyse", gr.Button(say("analyse"), size="sm", elem_id=element(self.tab, "analyse", number)), number)
-            with gr.Column(scale=2, min_width=260):
-                self._put("cards", gr.HTML("", elem_id=element(self.tab, "cards", number), elem_classes=["facechain-cards"]), number)
-                self._put("drop", hidden(gr.Textbox, elem_id=element(self.tab, "drop", number), show_label=False), number)
+            label, place = say("photos"), element(self.tab, "photos", number)
+            self._made[number, "photos"] = photo_drop(label=label, elem_id=place, elem_classes=["facechain-drop"], scale=2, min_width=240)
+            with gr.Column(scale=1, min_width=180):
+                self._made[number, "name"] = self._control(number, "name", gr.Dropdown, choices=answers.people(), value="")
+                self._put("analyse", gr.Button(say("analyse"), size="sm", elem_id=element(self.tab, "analyse", number)), number)
+        self._put("cards", gr.HTML("", elem_id=element(self.tab, "cards", number), elem_classes=["facechain-cards"]), number)
+        self._put("drop", hidden(gr.Textbox, elem_id=element(self.tab, "drop", number), show_label=False), number)
         with gr.Row():
-            self._made[number, "weight"] = self._control(number, "weight", gr.Slider, info=say("weight_hint"))
-            self._made[number, "start"] = self._control(number, "start", gr.Slider, min_width=120)
-            self._made[number, "end"] = self._control(number, "end", gr.Slider, min_width=120)
-        with gr.Row():
-            self._made[number, "region"] = self._control(number, "region", gr.Radio)
-            self._made[number, "face"] = self._control(number, "face", gr.Slider, min_width=120)
+            self._made[number, "weight"] = self._control(number, "weight", gr.Slider, info=say("weight_hint"), scale=2, min_width=240)
+            self._made[number, "start"] = self._control(number, "start", gr.Slider, info=say("start_hint"), min_width=120)
+            self._made[number, "end"] = self._control(number, "end", gr.Slider, info=say("end_hint"), min_width=120)
+        self._made[number, "region"] = self._control(number, "region", gr.Radio)
         with self._put("mask", gr.Column(visible=False, elem_classes=["facechain-mask"]), number):
             gr.HTML(answers.canvas(self.tab, number))
             self._made[number, "mask"] = hidden(gr.Textbox, value="", show_label=False, elem_id=element(self.tab, "mask", number))
-        with gr.Accordion(say("save_as"), open=False, elem_id=element(self.tab, "save", number)):
-            with gr.Row():
-                self._put("save_name", gr.Textbox(label=say("save_name"), elem_id=element(self.tab, "save-name", number)), number)
+        with gr.Accordion(say("more_person"), open=False, elem_id=element(self.tab, "save", number)):
+            self._made[number, "face"] = self._control(number, "face", gr.Slider, info=say("face_hint"))
+            self._saving(number)
+        self._put("known", gr.State([]), number)
+
+    def _saving(self, number: int) -> None:
+        """Keeping a person for another day."""
+        with gr.Row():
+            name = gr.Textbox(label=say("save_name"), max_lines=1, elem_id=element(self.tab, "save-name", number), scale=2, min_width=200)
+            self._put("save_name", name, number)
+            with gr.Column(scale=1, min_width=160):
                 self._put("save", gr.Button(say("save"), size="sm", elem_id=element(self.tab, "save-button", number)), number)
                 self._put("delete", gr.Button(say("delete"), size="sm", elem_id=element(self.tab, "delete", number)), number)
-            with gr.Row():
-                self._put("consent", gr.Checkbox(False, label=say("save_consent"), elem_id=element(self.tab, "consent", number)), number)
-                self._put("keep", gr.Checkbox(False, label=say("save_keep"), elem_id=element(self.tab, "keep", number)), number)
-            self._put("saved", gr.HTML("", elem_id=element(self.tab, "saved", number)), number)
-        self._put("known", gr.State([]), number)
+        self._put("consent", gr.Checkbox(False, label=say("save_consent"), elem_id=element(self.tab, "consent", number)), number)
+        self._put("keep", gr.Checkbox(False, label=say("save_keep"), elem_id=element(self.tab, "keep", number)), number)
+        self._put("saved", gr.HTML("", elem_id=element(self.tab, "saved", number)), number)
 
     def _more(self) -> None:
         with gr.Row():
             self._made[None, "passes"] = self._control(None, "passes", gr.Radio)
             self._made[None, "adetailer_pass"] = self._control(None, "adetailer_pass", gr.Checkbox)
         with gr.Row():
-            files = [(say("adapter_first"), ""), *((name, name) for name in adapters())]
-            self._made[None, "adapter"] = self._control(None, "adapter", gr.Dropdown, choices=files)
-            backends = [(say(f"analyser.{one}") if f"analyser.{one}" in NAMED else one, one) for one in ANALYSERS]
-            self._made[None, "analyser"] = self._control(None, "analyser", gr.Dropdown, choices=backends)
+            self._made[None, "adapter"] = self._control(None, "adapter", gr.Dropdown, choices=[AUTO, *adapters()])
+            self._made[None, "analyser"] = self._control(None, "analyser", gr.Dropdown, choices=list(ANALYSERS))
         self._put("better", gr.HTML("", elem_id=element(self.tab, "better")))
         with gr.Row():
-            fetch = gr.Button(say("better_fetch"), size="sm", visible=answers.can_fetch(), elem_id=element(self.tab, "fetch"))
+            fetch = gr.Button(say("better_fetch"), size="sm", scale=0, visible=answers.can_fetch(), elem_id=element(self.tab, "fetch"))
             self._put("fetch", fetch)
             wanted = adetailer_runs_us() is False
-            add = gr.Button(say("adetailer_add"), size="sm", visible=wanted, elem_id=element(self.tab, "adetailer"))
+            add = gr.Button(say("adetailer_add"), size="sm", scale=0, visible=wanted, elem_id=element(self.tab, "adetailer"))
             self._put("adetailer", add)
 
     def _control(self, person: int | None, name: str, make: Callable[..., Any], **more: Any) -> Any:
@@ -143,12 +143,17 @@ class Panel:
         known = dict(enumerate(values[len(names) :], 1))
         return answers.lines(self.tab, dict(zip(names, values, strict=False)), known, language)
 
+    def _look_again(self, language: str, *values: Any) -> list[Any]:
+        """What may have changed since the page was built: checkpoint, files, saved persons."""
+        return [*self._tell(language, *values), answers.offer(language), gr.update(choices=[AUTO, *adapters()]), *_names()]
+
     def _connect(self) -> None:
         for control in controls():
             component = self._made[control.person, control.field.name]
             if control.field.name != "photos":
-                self._on(moved(component), self._tell, self._told, self._lines)
-        self._on(self._part("refresh").click, self._tell, self._told, self._lines)
+                self._on(changed(component), self._tell, self._told, self._lines)
+        lists = [self._made[None, "adapter"], *(self._made[number, "name"] for number in range(1, MOST_PERSONS + 1))]
+        self._on(self._part("refresh").click, self._look_again, self._told, [*self._lines, self._part("better"), *lists])
         blocks = [self._part("block", number) for number in range(1, MOST_PERSONS + 1)]
         self._on(self._part("person").change, answers.show_person, [self._part("person")], blocks)
         self._on(self._part("add").click, answers.add_person, [self._part("person"), self._state_of_tabs()], [
@@ -168,9 +173,10 @@ class Panel:
         photos, name, known = self._made[number, "photos"], self._made[number, "name"], self._part("known", number)
         cards, region = self._part("cards", number), self._made[number, "region"]
         looked = [photos, self._made[None, "adapter"], self._made[None, "analyser"], self._made[number, "face"]]
-        self._on(photos.change, _dropped, [photos], [cards, name, known]).then(**self._event(self._tell, self._told, self._lines))
+        lines = self._event(self._tell, self._told, self._lines)
+        self._on(photos.change, _dropped, [photos], [cards, name, known]).then(**lines)
         self._on(name.change, answers.chosen, [name, known], [photos, cards])
-        self._on(self._part("analyse", number).click, _analyse, looked, [cards, self._part("better")])
+        self._on(self._part("analyse", number).click, _analyse, looked, [cards, self._part("better")]).then(**lines)
         self._on(self._part("drop", number).change, _leave_out, [self._part("drop", number), photos], [photos, self._part("drop", number)])
         self._on(region.change, lambda _language, where: gr.update(visible=where == MASK), [region], [self._part("mask", number)])
         names = [self._made[n, "name"] for n in range(1, MOST_PERSONS + 1)]
@@ -201,8 +207,13 @@ def _arguments(field: Field, make: Callable[..., Any]) -> dict[str, Any]:
     if make is gr.Slider:
         found |= {"minimum": option.minimum, "maximum": option.maximum, "step": option.step}
     if option.choices:
-        found["choices"] = list(option.choices)
+        found["choices"] = [(choice_label(field.name, one), one) for one in option.choices]
     return found
+
+
+def choice_label(name: str, choice: str) -> str:
+    """What a choice is called on the page."""
+    return dictionary(ENGLISH).get(f"choice.{name}.{choice}", choice)
 
 
 def _dropped(language: str, files: Any) -> tuple[str, Any, list[str]]:

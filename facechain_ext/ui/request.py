@@ -88,7 +88,7 @@ class PanelOptions:
     """What holds for all persons."""
 
     enabled: bool = option(False, label="FaceChain", help="put the persons below into the picture")
-    adapter: str = option("", label="Adapter", help="adapter file in the FaceChain folder; empty takes the first", technical="adapter")
+    adapter: str = option(AUTO, label="Adapter", help="adapter file in the FaceChain folder; auto takes the first", technical="adapter")
     analyser: str = option(
         AUTO,
         label="Face analysis",
@@ -299,7 +299,7 @@ def from_infotext(params: Mapping[str, Any]) -> Pasted | None:
         texts = {1: ", ".join(f"{key}: {params[f'FaceChain {key}']}" for key in keys if f"FaceChain {key}" in params)}
     if not texts:
         return None
-    adapter = str(params.get("FaceChain adapter", "")).rpartition(" [")[0]
+    adapter = str(params.get("FaceChain adapter", "")).rpartition(" [")[0] or AUTO
     panel = from_info(PanelOptions, {key: str(value) for key, value in params.items()})
     return Pasted(
         panel=PanelOptions(**{**panel, "enabled": True, "adapter": adapter}),

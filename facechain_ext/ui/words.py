@@ -27,7 +27,7 @@ def dictionary(language: str) -> Mapping[str, str]:
     return json.loads((FOLDER / f"{language}.json").read_text(encoding="utf-8"))
 
 
-def say(name: str, language: str = ENGLISH, **values: Any) -> str:
+def say(name: str, language: str = ENGLISH, /, **values: Any) -> str:
     """A phrase in a language with its values filled in. `name.one` is taken where `count` is 1 and the language has it."""
     phrases = dictionary(language)
     key = f"{name}.one" if values.get("count") == 1 and f"{name}.one" in phrases else name
@@ -80,3 +80,8 @@ def declared() -> dict[str, str]:
         found[f"option.{one.name}.help"] = one.option.help
         found |= {f"option.{one.name}.{choice}": choice for choice in one.option.choices}
     return found
+
+
+def declared_in(language: str) -> dict[str, str]:
+    """The same in a language."""
+    return {key: dictionary(language).get(key, text) for key, text in declared().items()}
