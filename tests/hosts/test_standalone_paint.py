@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from facechain_ext.engine.injection import Call
+from facechain_ext.engine.injection import Call, attach
 from facechain_ext.errors import BadInput, BadWeights, FaceChainError, Interrupted, OutOfMemory
 from facechain_ext.hosts.standalone import painting
 from facechain_ext.hosts.standalone.host import Standalone, choose_device, choose_dtype
@@ -154,6 +154,24 @@ def test_null_tokens_go_to_the_unconditional_rows_alone() -> None:
     assert same(injected(weight=1.0, cfg=1.0, null=4), injected(weight=1.0, cfg=1.0, null=8))
     assert not same(injected(weight=1.0, null=4), injected(weight=1.0, null=8))
     assert not same(injected(weight=1.0, cfg=1.0, seed_of=3), injected(weight=1.0, cfg=1.0, seed_of=5))
+
+
+@pytest.mark.parametrize("negative", ["a dog", "a dog BREAK more"])
+def test_guidance_is_between_the_face_and_the_null_tokens(negative: str) -> None:
+    """One call for both kinds of rows, or two where the prompts differ in length: uncond with null tokens, cond with the face."""
+    batch = batch_of(negative=negative, cfg=4.0, batch=2)
+    x, t, place = torch.randn(2, 4, 8, 8), torch.tensor(400), painting.Place(batch)
+    unet, persons = host().networks.unet, (person(weight=1.0),)
+
+    def seen(text: torch.Tensor, row: int) -> torch.Tensor:
+        with attach(unet, adapter(), persons, lambda _: Call(rows=(row, row), pictures=(0, 1), progress=0.0, latent=(8, 8))):
+            return unet(x, t, text.expand(2, -1, -1)).sample
+
+    with torch.no_grad():
+        uncond, cond = seen(batch.uncond, 0), seen(batch.cond, 1)
+        with attach(unet, adapter(), persons, place):
+            found = painting.predict(host().networks, batch, x, t, place)
+    assert torch.allclose(found, uncond + 4 * (cond - uncond), atol=1e-4)
 
 
 def test_img2img_strength() -> None:

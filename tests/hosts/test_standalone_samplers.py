@@ -77,6 +77,19 @@ def test_img2img_arrives_at_the_data_from_the_middle(name: str, strength: float)
     assert found.std() == pytest.approx(SPREAD, rel=0.06)
 
 
+@pytest.mark.parametrize("name", ["LMS", "LMS Karras", "PLMS", "Heun", "DPM2 Karras", "DPM++ 2M Karras"])
+def test_img2img_follows_the_exact_path_from_the_middle(name: str) -> None:
+    # Samplers that remember earlier steps must not use more of them than were run.
+    image = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(99)) * SPREAD
+    found, noise = run(name, 20, [0, 1], 0.6, image)
+    schedule = Schedule(name, 20, [0, 1], CPU, 0.6)
+    t = schedule.timesteps[0]
+    begin = schedule.scaled(schedule.begin(noise, image), t)
+    kept = 1 / (1 + float(log_sigmas()[round(float(t))].exp()) ** 2)
+    exact = begin * SPREAD / (kept * SPREAD**2 + 1 - kept) ** 0.5
+    assert (found - exact).std() < 0.015
+
+
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_img2img_without_strength_is_the_picture(name: str) -> None:
     image = torch.randn(2, 4, 16, 16)
