@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from PIL import Image
 
 from facechain_ext.engine.injection import Call, attach
-from facechain_ext.errors import BadInput, BadWeights, FaceChainError, Interrupted, OutOfMemory
+from facechain_ext.errors import BadInput, BadWeights, FaceChainError, Interrupted, MissingPackage, OutOfMemory
 from facechain_ext.hosts.standalone import painting
 from facechain_ext.hosts.standalone.host import Standalone, choose_device, choose_dtype
 from facechain_ext.hosts.standalone.samplers import SAMPLERS
@@ -326,6 +327,13 @@ def test_a_checkpoint_is_found_by_name_and_read_late(tmp_path: Path) -> None:
         next(found.paint(ask()))
     with pytest.raises(BadInput, match="perhaps mine"):
         Standalone("mime", folders=Folders(models=tmp_path, checkpoints=tmp_path))
+
+
+def test_without_diffusers_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    monkeypatch.delitem(sys.modules, "facechain_ext.hosts.standalone.checkpoint")
+    with pytest.raises(MissingPackage, match="needs the package diffusers"):
+        next(Standalone(demo()[0], folders=Folders(models=Path(folder().name))).paint(ask()))
 
 
 def test_the_checkpoint_is_stated_with_webuis_hash() -> None:

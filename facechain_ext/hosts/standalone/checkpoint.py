@@ -179,7 +179,7 @@ def _text_encoder(tensors: dict[str, Tensor], path: Path, dtype: torch.dtype) ->
 def same_width(module: nn.Module, other: nn.Module) -> bool:
     """Whether two networks agree in block widths and width of the text."""
     keys = ("block_out_channels", "cross_attention_dim")
-    return all(tuple_of(module.config[key]) == tuple_of(other.config[key]) for key in keys)  # type: ignore[union-attr,index]
+    return all(tuple_of(module.config[key]) == tuple_of(other.config[key]) for key in keys)
 
 
 def tuple_of(value: Any) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facechain_ext.errors import BadInput
+from facechain_ext.errors import BadInput, MissingPackage
 from facechain_ext.hosts.standalone.folders import listed, locate
 from facechain_ext.hosts.standalone.prompts import take_loras
 from facechain_ext.hosts.types import Folders, Lora, Paint, Painted, Progress, Report
@@ -42,12 +42,12 @@ class Standalone:
 
         BadInput, BadWeights, UnsupportedModel, OutOfMemory; whatever `report` raises ends the work between two steps.
         """
-        from facechain_ext.hosts.standalone.painting import Batch, paint_batch
-        from facechain_ext.hosts.standalone.text import encode
-
         check(request)
         prompt, tagged = take_loras(request.prompt)
         networks = self.networks
+        from facechain_ext.hosts.standalone.painting import Batch, paint_batch
+        from facechain_ext.hosts.standalone.text import encode
+
         with self._loras((*request.loras, *tagged), networks):
             cond, uncond = encode(networks, prompt, request.clip_skip), encode(networks, request.negative, request.clip_skip)
             units = self._units(request, networks)
@@ -81,8 +81,12 @@ class Standalone:
 
     @cached_property
     def networks(self) -> Networks:
-        """The checkpoint's networks on the device, read at the first call."""
-        from facechain_ext.hosts.standalone.checkpoint import load_networks
+        """The checkpoint's networks on the device, read at the first call. MissingPackage without diffusers and transformers."""
+        try:
+            from facechain_ext.hosts.standalone.checkpoint import load_networks
+        except ModuleNotFoundError as error:
+            advice = "start by run.py, or pip install the extra [standalone]"
+            raise MissingPackage(f"Painting without a WebUI needs the package {error.name}: {advice}.") from error
 
         device = choose_device(self._device)
         return load_networks(self._path, device, choose_dtype(self._dtype, device))
