@@ -44,11 +44,13 @@ class LatentSettings(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class LatentSet:
-    """An open set; the arrays are memory-mapped, of which the first `done` rows are filled."""
+    """An open set; the arrays are memory-mapped, of which the first `done` rows are filled. seed, people: what it was drawn from."""
 
     latents: np.ndarray
     tokens: np.ndarray
     done: int
+    seed: int = 0
+    people: int = 1
 
 
 def open_set(folder: Path) -> LatentSet:
@@ -57,7 +59,8 @@ def open_set(folder: Path) -> LatentSet:
     if not note.exists():
         raise BadInput(f"There are no encoded pictures in {folder}: make them with `encode-pictures` first.")
     arrays = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("latents", "tokens")]
-    return LatentSet(latents=arrays[0], tokens=arrays[1], done=json.loads(note.read_text())["done"])
+    said = json.loads(note.read_text())
+    return LatentSet(latents=arrays[0], tokens=arrays[1], done=said["done"], seed=said.get("seed", 0), people=said.get("people", 1))
 
 
 def encode(settings: LatentSettings, folder: Path) -> None:
@@ -85,10 +88,15 @@ def encode(settings: LatentSettings, folder: Path) -> None:
 
 
 def _draw(settings: LatentSettings, number: int) -> Drawing:
-    rng = np.random.default_rng((settings.seed, settings.people, number))
-    if settings.people == 1:
+    return drawing_of(settings.seed, settings.people, number)
+
+
+def drawing_of(seed: int, people: int, number: int) -> Drawing:
+    """Picture `number` of a set: whoever needs what latents do not tell, its masks and people, draws it again."""
+    rng = np.random.default_rng((seed, people, number))
+    if people == 1:
         return picture(anyone(PAINTED, rng), rng)
-    return pair_picture([anyone(PAINTED, rng) for _ in range(settings.people)], rng)
+    return pair_picture([anyone(PAINTED, rng) for _ in range(people)], rng)
 
 
 def _facts(settings: LatentSettings) -> dict[str, object]:

@@ -11,8 +11,9 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +24,7 @@ from torch import Tensor
 from facechain_ext.errors import Interrupted
 from facechain_ext.log import log
 from facechain_ext.training.checkpoint import WEIGHTS, load_state, prepare, save_state, save_weights
+from facechain_ext.training.team import ALONE, Team
 
 LOG = "log.csv"
 
@@ -65,8 +67,11 @@ class Trainee(Protocol):
         ...
 
 
-def train(trainee: Trainee, folder: Path, settings: Mapping[str, Any], seed: int, pace: Pace) -> None:
-    """Train until `pace.steps` are done, going on where an earlier run in `folder` stopped. SIGTERM and Ctrl-C save first."""
+def train(trainee: Trainee, folder: Path, settings: Mapping[str, Any], seed: int, pace: Pace, team: Team = ALONE) -> None:
+    """Train until `pace.steps` are done, going on where an earlier run in `folder` stopped. SIGTERM and Ctrl-C save first.
+
+    In a team every process takes the same steps with randomness of its own; the first one alone writes.
+    """
     prepare(folder)
     kept = load_state(folder, settings)
     done = 0
@@ -74,22 +79,28 @@ def train(trainee: Trainee, folder: Path, settings: Mapping[str, Any], seed: int
         done, state = kept
         trainee.restore(state)
         log.info("Going on in %s after step %d of %d.", folder, done, pace.steps)
-    with _stoppable() as stop, _Curve(folder / LOG, done) as curve:
-        done = _steps(trainee, folder, settings, seed, pace, done, curve, stop)
-    _keep(trainee, folder, settings, done)
+    team.wait()  # nobody writes before everybody has read
+    with _stoppable() as stop, _Curve(folder, done) if team.first else nullcontext() as curve:
+        done = _steps(trainee, folder, settings, seed, pace, done, curve, stop, team)
+    if team.first:
+        _keep(trainee, folder, settings, done)
     if done < pace.steps:
         raise Interrupted(f"Stopped after step {done} of {pace.steps}; the same command goes on from there.")
 
 
 def _steps(
-    trainee: Trainee, folder: Path, settings: Mapping[str, Any], seed: int, pace: Pace, done: int, curve: _Curve, stop: list[int]
-) -> int:
+    trainee: Trainee, folder: Path, settings: Mapping[str, Any], seed: int, pace: Pace, done: int, curve: _Curve | None, stop: list[int],
+    team: Team,
+) -> int:  # fmt: skip
     saved = time.monotonic()
-    while done < pace.steps and not stop:
-        rng = np.random.default_rng((seed, done))
+    while done < pace.steps and not team.any(bool(stop)):
+        rng = np.random.default_rng((seed, done, *team.own))
         torch.manual_seed(int(rng.integers(1 << 62)))
-        curve.add(trainee.step(done, rng))
+        values = trainee.step(done, rng)
         done += 1
+        if curve is None:
+            continue
+        curve.add(values)
         if done % pace.log_every == 0 or done == pace.steps:
             curve.write(done)
         if done % pace.sheet_every == 0 or done == pace.steps:
@@ -127,10 +138,27 @@ def _stoppable() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-class _Curve:
-    """The CSV log: means since the last row. Rows after the step a run goes on from are dropped."""
+class Board(Protocol):
+    """What is used of TensorBoard's SummaryWriter."""
 
-    def __init__(self, path: Path, done: int) -> None:
+    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None: ...
+    def close(self) -> None: ...
+
+
+def open_board(folder: Path, done: int) -> Board | None:
+    """TensorBoard's writer for folder/tensorboard where the package is installed, else None; its points after step `done` are dropped."""
+    if find_spec("tensorboard") is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)
+
+
+class _Curve:
+    """The CSV log, and TensorBoard's where that is installed: means since the last row. What is after the step a run goes on from goes."""
+
+    def __init__(self, folder: Path, done: int) -> None:
+        path, self.board = folder / LOG, open_board(folder, done)
         self.path, self.sums, self.count, self.since = path, {}, 0, time.monotonic()
         rows = list(csv.DictReader(path.open(newline=""))) if path.exists() else []
         kept = [row for row in rows if int(row["step"]) <= done]
@@ -148,6 +176,8 @@ class _Curve:
 
     def __exit__(self, *_: object) -> None:
         self.file.close()
+        if self.board is not None:
+            self.board.close()
 
     def add(self, values: Mapping[str, float]) -> None:
         """Values of one step."""
@@ -165,5 +195,8 @@ class _Curve:
             writer.writeheader()
         writer.writerow(row)
         self.file.flush()
+        if self.board is not None:
+            for key in row.keys() - {"step"}:
+                self.board.add_scalar(key, row[key], step)
         log.info("%s", "  ".join(f"{key} {value}" for key, value in row.items()))
         self.sums, self.count, self.since = {}, 0, now

@@ -1,0 +1,58 @@
+"""Writes the demo model's checkpoint: one file in SD1.5's LDM layout with its .yaml, as every WebUI and the standalone host read it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from facechain_ext.demo.architecture import ldm_config, to_ldm
+from facechain_ext.demo.random import SIDE
+from facechain_ext.engine.checkpoints import write_tensors
+from facechain_ext.training.arguments import Common, option, parse, speak
+from facechain_ext.training.base import load_base
+from facechain_ext.training.checkpoint import WEIGHTS, default_folder, load_weights
+from facechain_ext.training.vae import FINISHED, build_vae
+
+NAME, SUMMARY = "export-base", "Write the trained demo model as one checkpoint file."
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSettings(Common):
+    """What to write; of the common settings none counts."""
+
+    base: str = option("", "the base model's weights; empty: those train-base trained")
+    vae: str = option("", "the VAE's weights; empty: those train-vae finished")
+    text_encoder: str = option("text_encoder", "folder with the text encoder's configuration, as the .yaml shall name it")
+
+
+def export(settings: ExportSettings, folder: Path) -> Path:
+    """Write checkpoint (float16) and .yaml into `folder`. BadWeights, CannotWrite."""
+    base = Path(settings.base) if settings.base else default_folder("base") / WEIGHTS
+    unet, text = load_base(load_weights(base), torch.device("cpu"))
+    vae = build_vae()
+    vae.load_state_dict(load_weights(Path(settings.vae) if settings.vae else default_folder("vae") / FINISHED))
+    tensors = {key: value.half() if value.is_floating_point() else value for key, value in to_ldm(unet, vae, text).items()}
+    target = folder / CHECKPOINT
+    write_tensors(tensors, target, {"facechain_size": str(SIDE)})
+    # JSON is YAML, and needs no library to write.
+    target.with_suffix(".yaml").write_text(json.dumps(ldm_config(settings.text_encoder), indent=2) + "\n", encoding="utf-8")
+    return target
+
+
+def main(argv: Sequence[str]) -> None:
+    """Command line; writes beside the base model's training unless told otherwise."""
+    given = list(argv)
+    if not any(word == "--folder" or word.startswith("--folder=") for word in given):
+        given = ["--folder", str(default_folder("base")), *given]
+    export(*parse(ExportSettings, NAME, SUMMARY, given))
+
+
+if __name__ == "__main__":
+    speak()
+    main(sys.argv[1:])

@@ -1,0 +1,350 @@
+"""Trains a FACT adapter: resampler and 16 gates on a frozen SD1.5 checkpoint and a frozen face encoder (FACTS §1.1).
+
+noise error + λ·FAIR; the reference face comes from another picture of the same person, more and more often as training goes on; at
+random the face, the caption or both are left out, so that guidance works; some steps show several references of a person.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from facechain_ext.demo.architecture import RESAMPLER
+from facechain_ext.engine.adapter import Adapter, AdapterSizes
+from facechain_ext.engine.checkpoints import adapter_tensors, read_adapter, read_encoder, write_adapter
+from facechain_ext.engine.encoder import FaceEncoder
+from facechain_ext.engine.identity import to_input
+from facechain_ext.engine.injection import Call, attach
+from facechain_ext.engine.resampler import ResamplerSizes
+from facechain_ext.engine.sites import find_sites
+from facechain_ext.errors import BadInput
+from facechain_ext.hosts.standalone.checkpoint import Networks, load_networks
+from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
+from facechain_ext.training.average import Average
+from facechain_ext.training.checkpoint import WEIGHTS, default_folder
+from facechain_ext.training.device import choose_device, pace_of, rate_at
+from facechain_ext.training.export import CHECKPOINT
+from facechain_ext.training.fair import Outside
+from facechain_ext.training.latents import HEIGHT, LatentSet, open_set
+from facechain_ext.training.loop import train
+from facechain_ext.training.noise import add_noise, sample, snr_weight
+from facechain_ext.training.parallel import ParallelAdapter, attach_parallel, parallel_tensors
+from facechain_ext.training.subjects import DrawnPeople, Example, Source
+from facechain_ext.training.team import ALONE, Team, assemble
+from facechain_ext.training.vae import to_pictures, to_tensor
+
+NAME, SUMMARY = "train-fact", "Train a FACT adapter on a dataset of faces, or on drawn people."
+FINISHED = "adapter.safetensors"
+
+PUBLISHED = {"dim": 1024, "depth": 4, "heads": 12, "inner": 768, "queries": 16, "hidden": 4096}
+SHOWN = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactSettings(Common):
+    """Settings of a FACT training."""
+
+    rate: float = option(1e-4, "highest learning rate; cosine to a twentieth of it")
+    batch: int = option(8, "pictures per step and process")
+    decay: float = option(0.9995, "decay of the moving average of the weights")
+    checkpoint: str = option("", "SD1.5 checkpoint, one file; empty: the demo model's, as export-base wrote it")
+    encoder: str = option("", "face encoder; empty: the one train-encoder trained")
+    begin: str = option("", "adapter to begin with; empty: a fresh one")
+    data: str = option("", "dataset folder with a sub-folder of pictures per person; empty: drawn people")
+    size: int = option(512, "side of a dataset's pictures in pixels, a multiple of 8")
+    analyser: str = option("auto", "face analysis that looks at the dataset")
+    models: str = option("", "folder with face analysis models, in sub-folders named as the backends")
+    latents: str = option("", "drawn people: folder of encoded pictures; empty: encoded on the fly, which is slower")
+    pictures: int = option(0, "drawn people: how many of the encoded pictures to use; 0: all there are")
+    pairs: str = option("", "drawn people: folder of encoded pictures of two people; empty: none")
+    pair_every: int = option(10, "every so many steps a half batch of pictures of two people")
+    fair: bool = option(True, "penalise what a face changes outside the head")
+    fair_weight: float = option(0.01, "weight of FAIR, summed over the 16 gates")
+    shuffle: bool = option(True, "take references from other pictures of the same person")
+    curriculum: float = option(0.2, "part of the training over which such references become the rule")
+    drop: float = option(0.1, "share of pictures without the face, half of them without the caption too")
+    drop_words: float = option(0.05, "share of pictures without the caption alone")
+    several: float = option(0.2, "share of steps with two to four references of each person")
+    gates: float = option(10.0, "learning rate of the gates' openings in multiples of the others'")
+    snr: float = option(0.0, "cap of the signal-to-noise weight (min-SNR); 0: every step of the noise weighs the same")
+    parallel: bool = option(False, "ablation: parallel cross-attention, as IP-Adapter's, instead of the gate before the text")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.size % 8:
+            raise BadInput(f"--size is {self.size}: it must be a multiple of 8.")
+
+
+MAY_CHANGE = {"models"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variants:
+    """One person of every row for engine.injection: variant i is row i's tokens [V, T, context]; mask [B, H, W] or None."""
+
+    stack: Tensor
+    mask: Tensor | None = None
+    weight: float = 1.0
+
+    def active(self, progress: float) -> bool:
+        """Always."""
+        return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Examples on the device. latents scaled [B, 4, h, w]; words [B, 77]; head [B, H, W]; crops: per person [B, n, 112, 112, 3]."""
+
+    latents: Tensor
+    words: Tensor
+    head: Tensor
+    crops: tuple[Tensor, ...]
+    places: tuple[Tensor | None, ...]
+    faceless: Tensor
+
+
+class FactTrainee:
+    """Adapter, its optimiser and its average, on frozen networks."""
+
+    def __init__(
+        self, settings: FactSettings, device: torch.device, networks: Networks, encoder: FaceEncoder, source: Source, team: Team = ALONE
+    ) -> None:
+        torch.manual_seed(settings.seed)
+        self.settings, self.device, self.networks, self.source, self.team = settings, device, networks, source, team
+        self.encoder = encoder.to(device)
+        self.adapter = build_adapter(settings, networks.unet, encoder).to(device).train()
+        self.parameters = [*self.adapter.parameters()]
+        self.optimiser = torch.optim.AdamW(_groups(self.adapter, settings.gates), lr=settings.rate, betas=(0.9, 0.99), weight_decay=0.01)
+        self.average = Average({"adapter": self.adapter}, settings.decay)
+        self.no_words = tokens_tensor(networks, "")
+
+    def step(self, number: int, rng: np.random.Generator) -> Mapping[str, float]:
+        settings = self.settings
+        batch = self._batch(number, rng)
+        noise = torch.randn_like(batch.latents)
+        times = torch.randint(0, 1000, (len(noise),), device=self.device)
+        latent = (noise.shape[2], noise.shape[3])
+        outside = Outside(batch.head, latent)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.autocast):
+            with torch.no_grad():
+                words = self.networks.text_encoder(batch.words).last_hidden_state
+            persons = self._persons(batch)
+            rows = tuple(range(len(noise)))
+            call = Call(rows=rows, pictures=rows, progress=0.0, latent=latent)
+            with self._attach(self.adapter, persons, lambda _: call, outside):
+                found = self.networks.unet(add_noise(batch.latents, noise, times), times, words).sample
+        error = F.mse_loss(found.float(), noise, reduction="none").mean(dim=(1, 2, 3))
+        fair = outside.total()
+        loss = (error * snr_weight(times, settings.snr)).mean() + settings.fair_weight * settings.fair * fair
+        norm = self._update(loss, number)
+        self.average.follow(number)
+        return {"error": error.mean().item(), "fair": fair.item() / 16, "gate": self._opening(), "gradient": norm}
+
+    def _attach(self, adapter: nn.Module, persons: Sequence[Any], calls: Any, observe: Any = None) -> Any:
+        way: Any = attach_parallel if self.settings.parallel else attach
+        return way(self.networks.unet, adapter, persons, calls, observe=observe)
+
+    def _batch(self, number: int, rng: np.random.Generator) -> Batch:
+        settings = self.settings
+        paired = bool(settings.pairs) and number % settings.pair_every == settings.pair_every - 1
+        count = max(1, settings.batch // 2) if paired else settings.batch
+        references = int(rng.integers(2, 5)) if rng.random() < settings.several else 1
+        examples = [self.source.example(rng, references, shuffle_at(number, settings), paired) for _ in range(count)]
+        chance = rng.random(count)
+        wordless = torch.from_numpy((chance < settings.drop / 2) | (chance > 1 - settings.drop_words)).to(self.device)
+        words = torch.from_numpy(np.stack([one.words for one in examples]).astype(np.int64)).to(self.device)
+        people = range(len(examples[0].people))
+        return Batch(
+            latents=self._latents(examples),
+            words=torch.where(wordless[:, None], self.no_words, words),
+            head=stacked([one.head for one in examples], self.device),
+            crops=tuple(torch.from_numpy(np.stack([one.people[p].crops for one in examples])).to(self.device) for p in people),
+            places=tuple(_places([one.people[p].place for one in examples], self.device) for p in people),
+            faceless=torch.from_numpy(chance < settings.drop).to(self.device),
+        )
+
+    @torch.no_grad()
+    def _latents(self, examples: Sequence[Example]) -> Tensor:
+        vae = self.networks.vae
+        if examples[0].latents is not None:
+            latents = torch.from_numpy(np.stack([one.latents for one in examples if one.latents is not None])).to(self.device)
+        else:
+            pictures = to_tensor(np.stack([one.picture for one in examples if one.picture is not None])).to(self.device)
+            latents = vae.encode(pictures).latent_dist.mean
+        return latents * vae.config["scaling_factor"]
+
+    def _persons(self, batch: Batch) -> list[Variants]:
+        """Everybody's face tokens per row, the null tokens where the row goes without."""
+        null = self.adapter.resampler(torch.zeros(1, self.encoder.sizes.tokens, self.encoder.sizes.dim, device=self.device))
+        persons = []
+        for crops, place in zip(batch.crops, batch.places, strict=True):
+            count = crops.shape[1]
+            tokens = self._tokens(self.adapter, crops.flatten(0, 1)).unflatten(0, (-1, count)).flatten(1, 2)
+            persons.append(Variants(stack=torch.where(batch.faceless[:, None, None], null.repeat(1, count, 1), tokens), mask=place))
+        return persons
+
+    def _tokens(self, adapter: Adapter | ParallelAdapter, crops: Tensor) -> Tensor:
+        with torch.no_grad():
+            local = self.encoder(to_input(crops))
+        return adapter.resampler(local)
+
+    def _update(self, loss: Tensor, number: int) -> float:
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.team.average(self.parameters)
+        norm = nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate_at(number, self.settings) * group["share"]
+        self.optimiser.step()
+        return float(norm)
+
+    def _opening(self) -> float:
+        """How far the gates are open: mean |tanh α|."""
+        openings = [value.detach().tanh().abs() for key, value in self.adapter.named_parameters() if ".alpha_" in key]
+        return float(torch.stack(openings).mean()) if openings else 0.0
+
+    def state(self) -> dict[str, Any]:
+        return {"adapter": self.adapter.state_dict(), "optimiser": self.optimiser.state_dict(), "average": self.average.tensors}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.adapter.load_state_dict(state["adapter"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.average.restore(state["average"])
+
+    def averaged(self) -> Adapter | ParallelAdapter:
+        """The adapter with the averaged weights."""
+        adapter = copy.deepcopy(self.adapter)
+        adapter.load_state_dict(self.average.of("adapter"))
+        return adapter.eval().requires_grad_(False)
+
+    def weights(self) -> Mapping[str, Tensor]:
+        adapter = self.averaged()
+        return parallel_tensors(adapter) if isinstance(adapter, ParallelAdapter) else adapter_tensors(adapter)
+
+    def metadata(self) -> Mapping[str, str]:
+        recipe = {key: getattr(self.settings, key) for key in ("fair", "fair_weight", "shuffle", "parallel", "steps", "batch", "seed")}
+        return {"resampler_heads": str(self.adapter.sizes.resampler.heads), "recipe": json.dumps(recipe)}
+
+    @torch.no_grad()
+    def sheet(self) -> np.ndarray:
+        """Three rows: the reference face, the picture without it, the picture with it."""
+        shown, adapter, vae = self.source.show(SHOWN), self.averaged(), self.networks.vae
+        crops = np.stack([crop for crop, _ in shown])
+        texts = torch.from_numpy(np.stack([words for _, words in shown]).astype(np.int64)).to(self.device)
+        words, none = (self.networks.text_encoder(tokens).last_hidden_state for tokens in (texts, self.no_words))
+        side = (self.settings.size if self.settings.data else HEIGHT) // 8
+        start = torch.randn((len(shown), 4, side, side), generator=torch.Generator().manual_seed(3)).to(self.device)
+        null = adapter.resampler(torch.zeros(1, self.encoder.sizes.tokens, self.encoder.sizes.dim, device=self.device))
+        stack = torch.cat((null, self._tokens(adapter, torch.from_numpy(crops).to(self.device))))
+        rows = (*(0 for _ in shown), *range(1, len(shown) + 1))
+        call = Call(rows=rows, pictures=rows, progress=0.0, latent=(side, side))
+        made = [self._paint(start, words, none)]
+        with self._attach(adapter, [Variants(stack=stack)], lambda _: call):
+            made.append(self._paint(start, words, none))
+        rows_shown = [np.hstack(list(to_pictures(vae.decode(one / vae.config["scaling_factor"]).sample))) for one in made]
+        height = rows_shown[0].shape[0]
+        return np.vstack([np.hstack([cv2.resize(crop, (height, height)) for crop in crops]), *rows_shown])
+
+    def _paint(self, start: Tensor, words: Tensor, none: Tensor) -> Tensor:
+        return sample(self.networks.unet, start, words, none.expand(len(start), -1, -1), steps=20, guidance=4.0)
+
+
+def shuffle_at(number: int, settings: FactSettings) -> float:
+    """The chance that a reference is another picture at a step: rises from 0 to 1 over the curriculum."""
+    if not settings.shuffle:
+        return 0.0
+    return min(1.0, (number + 1) / max(1.0, settings.curriculum * settings.steps))
+
+
+def build_adapter(settings: FactSettings, unet: nn.Module, encoder: FaceEncoder) -> Adapter | ParallelAdapter:
+    """The adapter to train, sized for checkpoint and encoder. BadWeights, BadInput, UnsupportedModel where they do not fit."""
+    sites = find_sites(unet)
+    if settings.begin and settings.parallel:
+        raise BadInput("--begin gives an adapter with gates, --parallel asks for one without: leave one of the two out.")
+    if settings.begin:
+        adapter = read_adapter(Path(settings.begin)).requires_grad_(True)
+        adapter.check_fits(sites)
+        if adapter.sizes.resampler.in_dim != encoder.sizes.dim:
+            raise BadInput(f"The adapter {settings.begin} was trained with another face encoder: give that one with --encoder.")
+        return adapter
+    shape = PUBLISHED if sites.context == 768 else {key: RESAMPLER[key] for key in PUBLISHED}
+    resampler = ResamplerSizes(**shape, in_dim=encoder.sizes.dim, out_dim=sites.context)
+    made = (ParallelAdapter if settings.parallel else Adapter)(AdapterSizes(resampler=resampler, channels=sites.channels))
+    nn.init.normal_(made.resampler.latents, std=resampler.dim**-0.5)
+    return made
+
+
+def _groups(adapter: nn.Module, gates: float) -> list[dict[str, Any]]:
+    """The gates' openings have a rate of their own and no decay: a scalar has far to go in small steps."""
+    openings = [value for key, value in adapter.named_parameters() if ".alpha_" in key]
+    others = [value for key, value in adapter.named_parameters() if ".alpha_" not in key]
+    return [{"params": others, "share": 1.0}, *([{"params": openings, "share": gates, "weight_decay": 0.0}] if openings else [])]
+
+
+def tokens_tensor(networks: Networks, text: str) -> Tensor:
+    """Tokens of a text [1, 77] where the text encoder is."""
+    from facechain_ext.training.tokens import tokens_of
+
+    return torch.from_numpy(tokens_of([text]).astype(np.int64)).to(networks.unet.device)
+
+
+def stacked(masks: Sequence[np.ndarray], device: torch.device) -> Tensor:
+    """Masks [H, W] as float [B, H, W]."""
+    return torch.from_numpy(np.stack(masks).astype(np.float32)).to(device)
+
+
+def _places(masks: Sequence[np.ndarray | None], device: torch.device) -> Tensor | None:
+    given = [mask for mask in masks if mask is not None]
+    return stacked(given, device) if given else None
+
+
+def source_of(settings: FactSettings, folder: Path) -> Source:
+    """Drawn people, or the dataset folder. BadInput where there is nothing."""
+    if not settings.data:
+        singles, pairs = (open_set(Path(path)) if path else None for path in (settings.latents, settings.pairs))
+        return DrawnPeople(_enough(singles, settings.pictures), pairs, settings.pictures)
+    from facechain_ext.faces.choose import ModelFolders, analyser
+    from facechain_ext.training.dataset import FolderPeople
+
+    models = Path(settings.models) if settings.models else None
+    names = ("facexlib", "insightface", "modelscope")
+    there = {name: models / name for name in names if models and (models / name).is_dir()}
+    eyes = analyser(settings.analyser, ModelFolders(**there))
+    return FolderPeople(Path(settings.data), folder / "prepared", settings.size, eyes, settings.shuffle)
+
+
+def _enough(singles: LatentSet | None, pictures: int) -> LatentSet | None:
+    if singles is not None and singles.done < pictures:
+        raise BadInput(f"Only {singles.done} pictures are encoded: give --pictures {singles.done}, or encode more.")
+    return singles
+
+
+def main(argv: Sequence[str]) -> None:
+    """Command line."""
+    settings, folder = parse(FactSettings, NAME, SUMMARY, argv)
+    team = assemble()
+    device = team.device(choose_device(settings))
+    networks = load_networks(Path(settings.checkpoint or default_folder("base") / CHECKPOINT), device, torch.float32)
+    encoder = read_encoder(Path(settings.encoder or default_folder("encoder") / WEIGHTS))
+    trainee = FactTrainee(settings, device, networks, encoder, source_of(settings, folder), team)
+    fixed = {key: value for key, value in identity_of(settings).items() if key not in MAY_CHANGE}
+    train(trainee, folder, fixed | ({"processes": team.count} if team.count > 1 else {}), settings.seed, pace_of(settings), team)
+    adapter = trainee.averaged()
+    if team.first and isinstance(adapter, Adapter):
+        write_adapter(adapter, folder / FINISHED, trainee.metadata())
+
+
+if __name__ == "__main__":
+    speak()
+    main(sys.argv[1:])

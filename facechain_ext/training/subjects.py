@@ -1,0 +1,116 @@
+"""What FACT learns from: pictures with people in them, and for every person reference faces from other pictures of the same one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from facechain_ext.demo.world import Drawing, Identity, appearance, draw, scene
+from facechain_ext.demo.world.traits import STYLES
+from facechain_ext.training.encoder import head_crop
+from facechain_ext.training.latents import LatentSet, drawing_of
+from facechain_ext.training.people import PAINTED, TESTED, anyone, picture
+from facechain_ext.training.tokens import tokens_of
+
+PHOTO_SHARE = 0.4  # of drawn references; people give photos, but a drawing must do too
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """One person of an example. crops: reference faces, uint8 RGB [n, 112, 112, 3]; place: where in the picture, bool [H, W], or None."""
+
+    crops: np.ndarray
+    place: np.ndarray | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A picture to learn: RGB uint8 [H, W, 3] or its latents [4, h, w], not scaled; words: tokens [77]; head: bool [H, W]."""
+
+    words: np.ndarray
+    head: np.ndarray
+    people: tuple[Seen, ...]
+    picture: np.ndarray | None = None
+    latents: np.ndarray | None = None
+
+
+class Source(Protocol):
+    """Where examples come from."""
+
+    def example(self, rng: np.random.Generator, references: int, shuffle: float, paired: bool) -> Example:
+        """One example with that many references per person.
+
+        shuffle: the chance that a reference is another picture of the same person, not the example's own.
+        paired: of two people, where the source has such.
+        """
+        ...
+
+    def show(self, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """People for the sample sheet, always the same: a reference face and the tokens of a caption."""
+        ...
+
+
+class DrawnPeople:
+    """The demo world, drawn on the fly; encoded sets save encoding: their pictures are only drawn again for masks and people."""
+
+    def __init__(self, singles: LatentSet | None = None, pairs: LatentSet | None = None, pictures: int = 0) -> None:
+        """pictures: how many of the singles to use; 0: all."""
+        self.singles, self.pairs, self.pictures = singles, pairs, pictures
+
+    def example(self, rng: np.random.Generator, references: int, shuffle: float, paired: bool) -> Example:
+        chosen = self.pairs if paired and self.pairs is not None else self.singles
+        if chosen is None:
+            return self._finish(picture(anyone(PAINTED, rng), rng), rng, references, shuffle)
+        most = min(self.pictures or chosen.done, chosen.done)
+        number = int(rng.integers(most))
+        drawing = drawing_of(chosen.seed, chosen.people, number)
+        return self._finish(drawing, rng, references, shuffle, chosen.latents[number].astype(np.float32), chosen.tokens[number])
+
+    def _finish(
+        self, drawing: Drawing, rng: np.random.Generator, references: int, shuffle: float,
+        latents: np.ndarray | None = None, words: np.ndarray | None = None,
+    ) -> Example:  # fmt: skip
+        places = _places(drawing)
+        people = []
+        for number in range(len(drawing.people)):
+            crops = [self._reference(drawing, number, rng, rng.random() < shuffle) for _ in range(references)]
+            people.append(Seen(crops=np.stack(crops), place=places[number]))
+        return Example(
+            words=tokens_of([drawing.caption])[0] if words is None else words,
+            head=np.logical_or.reduce([one.head for one in drawing.people]),
+            people=tuple(people),
+            picture=drawing.picture if latents is None else None,
+            latents=latents,
+        )
+
+    def _reference(self, drawing: Drawing, number: int, rng: np.random.Generator, other: bool) -> np.ndarray:
+        if other:
+            return head_crop(another(drawing.people[number].who, rng), rng, True)
+        own = Drawing(picture=drawing.picture, caption="", scene=drawing.scene, people=(drawing.people[number],))
+        return head_crop(own, rng, True)
+
+    def show(self, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        shown = []
+        for number in TESTED[-count:]:
+            rng = np.random.default_rng((7, number))
+            reference = picture(number, rng, ["photo"])
+            shown.append((head_crop(reference, rng, False), tokens_of([picture(number, rng).caption])[0]))
+        return shown
+
+
+def another(who: Identity, rng: np.random.Generator) -> Drawing:
+    """Any other picture of somebody, photos more often than each of the other styles."""
+    style = "photo" if rng.random() < PHOTO_SHARE else str(rng.choice(STYLES))
+    return draw(who, scene(int(rng.integers(1 << 40)), style=style), appearance(int(rng.integers(1 << 40))))
+
+
+def _places(drawing: Drawing) -> Sequence[np.ndarray | None]:
+    """Each one's square of a picture of several; no mask for somebody alone."""
+    count, (height, width) = len(drawing.people), drawing.picture.shape[:2]
+    if count == 1:
+        return [None]
+    square = np.arange(width) * count // width
+    return [np.broadcast_to(square == number, (height, width)) for number in range(count)]

@@ -1,0 +1,431 @@
+"""The FACT trainer on tiny networks: what it penalises and leaves alone, that it restarts exactly, learns, and writes adapters."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from facechain_ext.engine.checkpoints import read_adapter, write_adapter
+from facechain_ext.engine.injection import Call, attach
+from facechain_ext.errors import BadInput, Interrupted, MissingPackage
+from facechain_ext.faces.types import Face, Parsing
+from facechain_ext.training import fact, team
+from facechain_ext.training.checkpoint import save_weights
+from facechain_ext.training.dataset import FolderPeople, load
+from facechain_ext.training.fair import EPSILON, Outside
+from facechain_ext.training.latents import drawing_of, open_set
+from facechain_ext.training.loop import Pace, train
+from facechain_ext.training.parallel import attach_parallel, read_parallel
+from facechain_ext.training.people import PAINTED, anyone, picture
+from facechain_ext.training.subjects import DrawnPeople, Example, Seen
+from tests.training.fact_cases import encoder, networks, write_latents
+from tests.training.test_restart import Stopping, assert_equal, without_time
+
+CPU = torch.device("cpu")
+
+
+class OnePicture:
+    """A source of a single picture: something that can be learnt by heart in a few steps."""
+
+    def __init__(self, references: int = 1) -> None:
+        rng = np.random.default_rng(0)
+        self.latents = rng.standard_normal((4, 16, 16)).astype(np.float32) * 5
+        self.crop = rng.integers(0, 256, (112, 112, 3), dtype=np.uint8)
+        self.asked: list[tuple[int, float]] = []
+
+    def example(self, rng, references, shuffle, paired):
+        self.asked.append((references, shuffle))
+        head = np.zeros((64, 64), bool)
+        head[:32, :32] = True
+        people = (Seen(crops=np.repeat(self.crop[None], references, axis=0)),)
+        return Example(words=np.zeros(77, np.uint16), head=head, people=people, latents=self.latents)
+
+    def show(self, count):
+        return [(self.crop, np.zeros(77, np.uint16))] * 2
+
+
+def trainee(source=None, **settings):
+    given = {"steps": 4, "batch": 2, "warmup": 1, "device": "cpu", **settings}
+    return fact.FactTrainee(fact.FactSettings(**given), CPU, networks(), encoder(), source or OnePicture())
+
+
+def test_fair_by_hand():
+    """A 2×2 grid of one channel: half of the picture is head; what lies in it is free, the rest counts in proportion."""
+    head = torch.zeros(1, 16, 16)
+    head[:, :, :8] = 1  # the left column of cells
+    outside = Outside(head, (2, 2))
+    outside(0, torch.tensor([[[3.0], [4.0], [0.0], [0.0]]]))  # left 3, right 4
+    assert float(outside.total()) == pytest.approx(math.sqrt(16 + EPSILON) / math.sqrt(25 + EPSILON))
+    outside(15, torch.tensor([[[2.0], [0.0], [2.0], [0.0]]]))  # all within the head
+    assert float(outside.total()) == pytest.approx(4 / 5 + math.sqrt(EPSILON / 8), rel=1e-4), "the sites are summed"
+
+
+def test_fair_counts_cells_that_are_half_head_half():
+    head = torch.zeros(1, 4, 4)
+    head[:, :, :2] = 1
+    outside = Outside(head, (1, 1))
+    outside(0, torch.tensor([[[5.0]]]))
+    assert float(outside.total()) == pytest.approx(0.5, rel=1e-4)
+
+
+def test_fair_has_a_gradient_where_the_gates_are_shut():
+    increment = torch.zeros(1, 4, 3, requires_grad=True)
+    outside = Outside(torch.zeros(1, 16, 16), (2, 2))
+    outside(0, increment)
+    outside.total().backward()
+    assert torch.equal(increment.grad, torch.zeros_like(increment))
+
+
+def test_a_step_asks_fair_of_all_sites_against_a_second_method():
+    """With open gates: the logged value equals one computed from increments taken at the blocks themselves."""
+    one = trainee(batch=1, drop=0.0, drop_words=0.0, several=0.0)
+    with torch.no_grad():
+        for layer in one.adapter.gates():
+            layer.alpha_attn.fill_(0.5)
+            layer.alpha_dense.fill_(0.5)
+    entered, found = {}, []
+    layers = {id(layer): site for site, layer in enumerate(one.adapter.gates())}
+    for layer in one.adapter.gates():
+        layer.increment = spying(layer, layers[id(layer)], entered)
+    logged = one.step(0, np.random.default_rng(0))["fair"]
+    for site, delta in entered.items():
+        side = math.isqrt(delta.shape[1])
+        squares = delta[0].square().sum(dim=1).reshape(side, side).double().numpy()
+        free = 1 - block_mean(one.source.example(None, 1, 0, False).head, side)
+        found.append(math.sqrt((squares * free**2).sum()) / math.sqrt(squares.sum()))
+        assert site in range(16)
+    assert len(found) == 16 and logged == pytest.approx(sum(found) / 16, rel=1e-3)
+
+
+def spying(layer, site, entered):
+    own = type(layer).increment
+
+    def increment(x, face, weight):
+        found = own(layer, x, face, weight)
+        entered[site] = found.detach()
+        return found
+
+    return increment
+
+
+def block_mean(mask, side):
+    return mask.reshape(side, 64 // side, side, 64 // side).mean(axis=(1, 3))
+
+
+def test_the_gates_begin_shut_and_only_the_adapter_learns():
+    one = trainee()
+    frozen = [one.networks.unet, one.networks.vae, one.networks.text_encoder, one.encoder]
+    before = [{key: value.clone() for key, value in module.state_dict().items()} for module in frozen]
+    x, text = torch.randn(2, 4, 8, 8), torch.randn(2, 77, 32)
+    plain = one.networks.unet(x, 5, text).sample
+    call = Call(rows=(0, 1), pictures=(0, 1), progress=0.0, latent=(8, 8))
+    with attach(one.networks.unet, one.adapter, [fact.Variants(stack=torch.randn(2, 16, 32))], lambda _: call):
+        assert torch.equal(one.networks.unet(x, 5, text).sample, plain), "shut gates change nothing"
+    start = {key: value.clone() for key, value in one.adapter.state_dict().items()}
+    for number in range(3):
+        one.step(number, np.random.default_rng(number))
+    for module, kept in zip(frozen, before, strict=True):
+        assert all(torch.equal(value, kept[key]) for key, value in module.state_dict().items())
+        assert all(parameter.grad is None for parameter in module.parameters())
+    moved = {key.split(".")[0] for key, value in one.adapter.state_dict().items() if not torch.equal(value, start[key])}
+    assert moved == {"resampler", "layers"} and all(float(layer.alpha_attn.detach()) for layer in one.adapter.gates())
+
+
+@pytest.mark.parametrize("kind", ["gates", "parallel"])
+def test_stop_and_go_on_is_bit_equal_to_going_through(kind, tmp_path):
+    singles = write_latents(tmp_path / "set", 6)
+    extra = {"pairs": str(write_latents(tmp_path / "pairs", 3, people=2)), "pair_every": 2} if kind == "gates" else {}
+
+    def make():
+        settings = fact.FactSettings(steps=4, batch=2, warmup=1, latents=str(singles), several=0.5, parallel=kind == "parallel", **extra)
+        return fact.FactTrainee(settings, CPU, networks(), encoder(), fact.source_of(settings, tmp_path))
+
+    pace = {"log_every": 1, "sheet_every": 99}
+    train(make(), tmp_path / "through", {}, 7, Pace(steps=4, **pace))
+    with pytest.raises(Interrupted):
+        train(Stopping(make(), 1), tmp_path / "stopped", {}, 7, Pace(steps=4, **pace))
+    train(make(), tmp_path / "stopped", {}, 7, Pace(steps=4, **pace))
+    states = [torch.load(tmp_path / run / "state.pt", weights_only=True) for run in ("through", "stopped")]
+    assert states[0]["step"] == states[1]["step"] == 4
+    assert_equal(states[0]["trainee"], states[1]["trainee"])
+    assert without_time(tmp_path / "through" / "log.csv") == without_time(tmp_path / "stopped" / "log.csv")
+    read = read_parallel if kind == "parallel" else read_adapter
+    written = read(tmp_path / "through" / "weights.safetensors")
+    assert_equal(dict(written.state_dict()), {**make_average(make(), states[0])})
+
+
+def make_average(one, state):
+    one.restore(state["trainee"])
+    return one.averaged().state_dict()
+
+
+@pytest.mark.parametrize(("parallel", "share"), [(False, 0.8), (True, 0.96)])
+def test_it_learns_a_picture(parallel, share):
+    """The gates learn it; what is parallel has only the frozen block's way out, which on random networks is a narrow one."""
+    never = {"drop": 0.0, "drop_words": 0.0, "several": 0.0}
+    one = trainee(steps=40, batch=2, rate=2e-2 if parallel else 5e-3, warmup=2, gates=4.0, parallel=parallel, **never)
+    errors = []
+    for number in range(40):
+        torch.manual_seed(number % 4)
+        errors.append(one.step(number, np.random.default_rng(0))["error"])
+    assert np.mean(errors[-4:]) < share * np.mean(errors[:4])
+
+
+def test_fair_is_weighed_and_can_be_left_out():
+    """One step from open gates: with FAIR the gradient of a gate is another than without, by λ times FAIR's own."""
+
+    def gradient(**settings):
+        one = trainee(batch=1, drop=0.0, drop_words=0.0, several=0.0, decay=0.5, **settings)
+        with torch.no_grad():
+            for layer in one.adapter.gates():
+                layer.alpha_attn.fill_(0.5)
+        one._update = lambda loss, number: loss.backward() or 0.0
+        torch.manual_seed(0)
+        one.step(0, np.random.default_rng(0))
+        return one.adapter.layers[3].to_out.weight.grad.double()
+
+    without, one, two = gradient(fair=False), gradient(fair_weight=1.0), gradient(fair_weight=2.0)
+    assert torch.equal(without, gradient(fair_weight=0.0)) and not torch.allclose(without, one)
+    assert torch.allclose(two - without, 2 * (one - without), atol=1e-5)
+
+
+def test_dropped_rows_carry_the_null_tokens():
+    one = trainee(batch=3, drop=1.0)
+    batch = one._batch(0, np.random.default_rng(0))
+    assert batch.faceless.all()
+    null = one.adapter.resampler(torch.zeros(1, 144, 64))[0]
+    stack = one._persons(batch)[0].stack
+    assert all(torch.allclose(row, null.repeat(len(row) // 16, 1), atol=1e-6) for row in stack)
+    kept = trainee(batch=3, drop=0.0, several=0.0)
+    batch = kept._batch(0, np.random.default_rng(0))
+    assert not batch.faceless.any()
+    assert not torch.allclose(kept._persons(batch)[0].stack[0], null, atol=1e-3)
+
+
+def test_what_is_dropped_how_often():
+    one = trainee(batch=64, drop=0.2, drop_words=0.1, several=0.0)
+    faceless, wordless, both = 0, 0, 0
+    for number in range(40):
+        batch = one._batch(number, np.random.default_rng(number))
+        empty = (batch.words == one.no_words).all(dim=1)
+        faceless, wordless, both = faceless + batch.faceless.sum(), wordless + empty.sum(), both + (empty & batch.faceless).sum()
+    count = 64 * 40
+    assert faceless / count == pytest.approx(0.2, abs=0.03)
+    assert wordless / count == pytest.approx(0.2, abs=0.03)
+    assert both / count == pytest.approx(0.1, abs=0.02)
+
+
+def test_several_references_some_of_the_time():
+    one = trainee(batch=1, several=0.5)
+    for number in range(60):
+        one._batch(number, np.random.default_rng(number))
+    counts = [references for references, _ in one.source.asked]
+    assert set(counts) == {1, 2, 3, 4} and 15 < counts.count(1) < 45
+
+
+def test_other_pictures_become_the_rule():
+    settings = fact.FactSettings(steps=100, curriculum=0.5)
+    assert fact.shuffle_at(24, settings) == pytest.approx(0.5)
+    assert fact.shuffle_at(49, settings) == fact.shuffle_at(99, settings) == 1.0
+    assert fact.shuffle_at(99, fact.FactSettings(steps=100, shuffle=False)) == 0.0
+
+
+def test_a_drawn_reference_is_another_picture_of_the_same_person(tmp_path):
+    source = DrawnPeople(open_set(write_latents(tmp_path / "set", 5)))
+    rng = np.random.default_rng(3)
+    same, other = (source.example(np.random.default_rng(3), 2, share, False) for share in (0.0, 1.0))
+    number = int(rng.integers(5))
+    drawing = drawing_of(0, 1, number)
+    assert np.array_equal(same.latents, source.singles.latents[number].astype(np.float32))
+    assert np.array_equal(same.head, drawing.people[0].head) and same.people[0].crops.shape == (2, 112, 112, 3)
+    near = [np.abs(crops[0].astype(int) - crops[1]).mean() for crops in (same.people[0].crops, other.people[0].crops)]
+    assert near[0] < near[1], "the picture's own head twice is more alike than two other pictures'"
+
+
+def test_a_drawing_is_found_again_by_its_number():
+    rng = np.random.default_rng((4, 1, 9))
+    assert np.array_equal(drawing_of(4, 1, 9).picture, picture(anyone(PAINTED, rng), rng).picture)
+
+
+def test_without_a_set_pictures_are_drawn_and_encoded():
+    one = trainee(DrawnPeople(), batch=2, several=0.0)
+    batch = one._batch(0, np.random.default_rng(0))
+    assert batch.latents.shape == (2, 4, 16, 16) and batch.head.shape == (2, 128, 128)
+
+
+def test_two_people_each_in_their_place(tmp_path):
+    source = DrawnPeople(open_set(write_latents(tmp_path / "set", 4)), open_set(write_latents(tmp_path / "pairs", 4, people=2)))
+    found = source.example(np.random.default_rng(0), 1, 1.0, True)
+    left, right = (one.place for one in found.people)
+    assert found.latents.shape == (4, 16, 32) and left[:, :128].all() and right[:, 128:].all() and not (left & right).any()
+
+
+def test_the_sheet_shows_reference_without_and_with():
+    one = trainee()
+    sheet = one.sheet()
+    assert sheet.shape == (3 * 128, 2 * 128, 3) and sheet.dtype == np.uint8
+    assert np.array_equal(sheet[128:256], sheet[256:]), "shut gates: the same picture"
+
+
+def test_a_finished_adapter_can_be_begun_with(tmp_path):
+    one = trainee(rate=1e-2)
+    one.step(0, np.random.default_rng(0))
+    write_adapter(one.averaged(), tmp_path / "a.safetensors")
+    again = trainee(begin=str(tmp_path / "a.safetensors"))
+    assert_equal(dict(again.adapter.state_dict()), dict(one.averaged().state_dict()))
+    assert all(parameter.requires_grad for parameter in again.adapter.parameters())
+    with pytest.raises(BadInput, match="leave one of the two out"):
+        trainee(begin=str(tmp_path / "a.safetensors"), parallel=True)
+
+
+def test_parallel_begins_as_the_untouched_model_and_leaves_no_trace():
+    one = trainee(parallel=True)
+    unet, x, text = one.networks.unet, torch.randn(2, 4, 8, 8), torch.randn(2, 77, 32)
+    call = Call(rows=(0, 1), pictures=(0, 1), progress=0.0, latent=(8, 8))
+    person = fact.Variants(stack=torch.randn(2, 16, 32))
+    plain = unet(x, 5, text).sample
+    with attach_parallel(unet, one.adapter, [person], lambda _: call):
+        assert torch.equal(unet(x, 5, text).sample, plain)
+        torch.nn.init.normal_(one.adapter.layers[0].to_v.weight)
+        assert not torch.allclose(unet(x, 5, text).sample, plain)
+    assert torch.equal(unet(x, 5, text).sample, plain)
+
+
+def test_a_parallel_layer_by_hand():
+    """One query, one face token: attention is the token's value whatever the query, then the block's own output matrix."""
+    one = trainee(parallel=True)
+    layer, attention = one.adapter.layers[0], one.networks.unet.down_blocks[0].attentions[0].transformer_blocks[0].attn2
+    torch.nn.init.normal_(layer.to_v.weight)
+    token = torch.randn(1, 1, 32)
+    expected = attention.to_out[0].weight @ (layer.to_v.weight @ token[0, 0])
+    assert torch.allclose(layer.increment(attention, torch.randn(1, 3, 32), token)[0, 1], expected, atol=1e-5)
+
+
+class Finder:
+    """Sees a face in every picture that is not all black; its head is the middle."""
+
+    name = "finder"
+    capabilities = frozenset({"detect", "landmarks", "parse"})
+
+    def faces(self, image):
+        if not np.asarray(image).any():
+            return []
+        w, h = image.size
+        points = tuple((w * x, h * y) for x, y in ((0.4, 0.4), (0.6, 0.4), (0.5, 0.5), (0.42, 0.6), (0.58, 0.6)))
+        return [Face(box=(w * 0.3, h * 0.3, w * 0.7, h * 0.7), points=points, score=1.0)]
+
+    def parse(self, image, face):
+        mask = np.zeros(image.size[::-1], bool)
+        mask[mask.shape[0] // 4 : -mask.shape[0] // 4, mask.shape[1] // 4 : -mask.shape[1] // 4] = True
+        return Parsing(face=mask)
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    for name, count in (("ann", 3), ("bob", 2), ("cat", 1)):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for number in range(count):
+            rng = np.random.default_rng(number)
+            Image.fromarray(rng.integers(1, 256, (96, 128, 3), dtype=np.uint8)).save(tmp_path / "data" / name / f"{number}.png")
+    (tmp_path / "data" / "ann" / "0.txt").write_text("a red hat\n")
+    Image.new("RGB", (64, 64)).save(tmp_path / "data" / "bob" / "black.png")
+    (tmp_path / "data" / "bob" / "broken.jpg").write_bytes(b"no picture")
+    return tmp_path / "data"
+
+
+def test_a_folder_of_people_becomes_examples(dataset, tmp_path, caplog):
+    source = FolderPeople(dataset, tmp_path / "ready", 64, Finder())
+    assert [len(one) for one in source.people] == [3, 2, 1]
+    assert "black.png" in caplog.text and "broken.jpg" in caplog.text
+    example = source.example(np.random.default_rng(0), 3, 1.0, False)
+    assert example.picture.shape == (64, 64, 3) and example.head.shape == (64, 64) and example.people[0].crops.shape == (3, 112, 112, 3)
+    assert 0.2 < example.head.mean() < 0.5
+    kept = load(source.people[0][0])
+    assert kept.words.tolist() != load(source.people[0][1]).words.tolist(), "a caption, and none"
+    before = source.people[0][0].stat().st_mtime_ns
+    assert FolderPeople(dataset, tmp_path / "ready", 64, Finder()).people[0][0].stat().st_mtime_ns == before, "looked at once"
+    one = trainee(source, batch=2, several=0.0)
+    assert np.isfinite(one.step(0, np.random.default_rng(0))["error"])
+
+
+def test_references_come_from_other_pictures(dataset, tmp_path):
+    source = FolderPeople(dataset, tmp_path / "ready", 64, Finder())
+    for seed in range(12):
+        shuffled = source.example(np.random.default_rng(seed), 1, 1.0, False)
+        own = [load(path) for files in source.people for path in files]
+        mine = next(one.crop for one in own if np.array_equal(one.picture, shuffled.picture) and np.array_equal(one.words, shuffled.words))
+        many = sum(np.array_equal(one.picture, shuffled.picture) for one in own)
+        alone = np.array_equal(mine, shuffled.people[0].crops[0])
+        assert not alone or many == 3, "only somebody with one picture is their own reference"
+        plain = source.example(np.random.default_rng(seed), 1, 0.0, False)
+        assert any(np.array_equal(plain.people[0].crops[0], one.crop) and np.array_equal(plain.picture, one.picture) for one in own)
+
+
+def test_folders_that_cannot_be_learnt_from_are_named(tmp_path):
+    with pytest.raises(BadInput, match="no dataset folder"):
+        FolderPeople(tmp_path / "none", tmp_path, 64, Finder())
+    with pytest.raises(BadInput, match="no sub-folders with pictures"):
+        FolderPeople(tmp_path, tmp_path / "ready", 64, Finder())
+    (tmp_path / "a").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "a" / "black.png")
+    with pytest.raises(BadInput, match="No face was found in any picture"):
+        FolderPeople(tmp_path, tmp_path / "ready", 64, Finder())
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "a" / "red.png")
+    with pytest.raises(BadInput, match="one picture only"):
+        FolderPeople(tmp_path, tmp_path / "ready", 64, Finder())
+    assert len(FolderPeople(tmp_path, tmp_path / "ready", 64, Finder(), shuffle=False).people) == 1
+
+
+class Accelerator:
+    """Two processes, of which the other always has gradient 3 and never stops."""
+
+    process_index, num_processes, device = 1, 2, CPU
+
+    def wait_for_everyone(self):
+        self.waited = True
+
+    def reduce(self, value, how):
+        return {"mean": (value + 3) / 2, "sum": value}[how]
+
+
+def test_a_team_averages_gradients_and_only_the_first_writes(tmp_path):
+    two = team.Team(Accelerator())
+    assert not two.first and two.own == (1,) and two.any(True) and not two.any(False)
+    weight = torch.nn.Parameter(torch.ones(2))
+    weight.grad = torch.ones(2)
+    two.average([weight])
+    assert torch.equal(weight.grad, torch.full((2,), 2.0))
+    one = trainee()
+    one.team = two
+    train(one, tmp_path / "run", {}, 0, Pace(steps=1), two)
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_a_team_without_accelerate_is_refused(monkeypatch):
+    assert team.assemble() is team.ALONE
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setitem(__import__("sys").modules, "accelerate", None)
+    with pytest.raises(MissingPackage, match="accelerate"):
+        team.assemble()
+
+
+def test_the_encoder_must_be_the_adapters(tmp_path):
+    one = trainee()
+    write_adapter(one.averaged(), tmp_path / "a.safetensors")
+    settings = fact.FactSettings(begin=str(tmp_path / "a.safetensors"))
+    other = encoder()
+    other.sizes = type(other.sizes)(**{**other.sizes.__dict__, "dim": 128})
+    with pytest.raises(BadInput, match="another face encoder"):
+        fact.build_adapter(settings, one.networks.unet, other)
+
+
+def test_a_parallel_file_is_told_from_others(tmp_path):
+    from facechain_ext.errors import BadWeights
+
+    save_weights(tmp_path / "x.safetensors", {"a": torch.zeros(1)})
+    with pytest.raises(BadWeights, match="no parallel adapter"):
+        read_parallel(tmp_path / "x.safetensors")
