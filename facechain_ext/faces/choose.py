@@ -10,17 +10,18 @@ import numpy as np
 from PIL import Image
 
 from facechain_ext.errors import BadInput, MissingPackage
-from facechain_ext.faces import embedded, facexlib, insightface, modelscope
+from facechain_ext.faces import demo, embedded, facexlib, insightface, modelscope
 from facechain_ext.faces.types import Attributes, Capability, Face, FaceAnalyser, Parsing
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFolders:
-    """Where models may lie; None where there is no such folder."""
+    """Where models may lie; None where there is no such folder. The demo model's lie in the package."""
 
     facexlib: Path | None = None
     insightface: Path | None = None
     modelscope: Path | None = None
+    demo: Path | None = demo.FOLDER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,7 @@ BACKENDS: Mapping[str, Backend] = {
     "facexlib": Backend(check=facexlib.check, make=facexlib.Facexlib, licence=facexlib.LICENCE),
     "insightface": Backend(check=insightface.check, make=insightface.Insightface, licence=insightface.LICENCE),
     "modelscope": Backend(check=modelscope.check, make=modelscope.Modelscope, licence=modelscope.LICENCE),
+    "demo": Backend(check=demo.check, make=demo.Demo, licence=demo.LICENCE),
 }
 """By name, which is also the field of ModelFolders."""
 ORDER: Mapping[Capability, tuple[str, ...]] = {
@@ -55,7 +57,7 @@ ORDER: Mapping[Capability, tuple[str, ...]] = {
     "attributes": ("modelscope", "insightface"),
     "embed": ("insightface",),
 }
-"""Who does what when several can: first those of the published preprocessing."""
+"""Who does what when several can: first those of the published preprocessing. "demo" knows drawings only, so it is taken by name alone."""
 OF_DETECTION: frozenset[Capability] = frozenset({"detect", "landmarks", "eyes"})
 
 

@@ -28,4 +28,7 @@ COMMANDS: dict[str, Command] = {
     "train-base": Command("Train the demo model's text encoder and UNet on encoded pictures.", _from("base")),
     "train-judge": Command("Train the judge that tells drawn people apart.", _from("judge")),
     "train-encoder": Command("Train the demo model's face encoder.", _from("encoder")),
+    "train-analyser": Command("Train the demo model's face analysis on drawn people.", _from("analyser")),
+    "export-base": Command("Write the trained demo model as one checkpoint file.", _from("export")),
+    "train-fact": Command("Train a FACT adapter on a dataset of faces, or on drawn people.", _from("fact")),
 }

@@ -49,7 +49,7 @@ def test_the_embedded_one_is_always_there(tmp_path: Path) -> None:
 
 def test_every_backend_says_what_is_missing() -> None:
     states = {state.name: state for state in available_backends()}
-    assert set(states) == {"facexlib", "insightface", "modelscope", "embedded"}
+    assert set(states) == {"facexlib", "insightface", "modelscope", "demo", "embedded"}
     for name in ("facexlib", "insightface", "modelscope"):
         assert states[name].capabilities == frozenset() and states[name].missing.endswith(".")
     assert states["embedded"].missing == "" and "detect" in states["embedded"].capabilities
@@ -106,7 +106,7 @@ def test_the_best_that_is_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 def test_names_and_folders_that_do_not_fit(tmp_path: Path) -> None:
     assert analyser("embedded").name == "embedded"
-    with pytest.raises(BadInput, match="choose auto, facexlib, insightface, modelscope, embedded"):
+    with pytest.raises(BadInput, match="choose auto, facexlib, insightface, modelscope, demo, embedded"):
         analyser("dlib")
     with pytest.raises(BadWeights, match=r"det_10g\.onnx"):
         analyser("insightface", ModelFolders(insightface=tmp_path))
