@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+PATIENCE = 600  # seconds until a process counts as hanging; nothing is measured by it
 CHILD = """
 import json, os, sys, time
 if "--wait" in sys.argv:
@@ -79,7 +80,7 @@ def environment(**more: str) -> dict[str, str]:
 
 def start(clone: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(clone / "run.py"), *arguments]
-    return subprocess.run(command, cwd=clone.parent, env=environment(**more), capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=clone.parent, env=environment(**more), capture_output=True, text=True, timeout=PATIENCE)
 
 
 @pytest.fixture
@@ -174,7 +175,7 @@ def test_a_signal_reaches_the_child(ready):
     )
     assert child.stdout and child.stdout.readline() == "waiting\n"
     child.send_signal(signal.SIGINT)
-    assert child.wait(20) == 130
+    assert child.wait(PATIENCE) == 130
     child.stdout.close()
 
 
@@ -297,7 +298,7 @@ def test_an_installation_can_be_stopped_and_leaves_no_process_behind(ready, numb
         assert child.poll() is None
         time.sleep(0.02)
     child.send_signal(number)
-    _, said = child.communicate(timeout=30)
+    _, said = child.communicate(timeout=PATIENCE)
     assert child.returncode == code and "Traceback" not in said
     with pytest.raises(ProcessLookupError):
         os.kill(int(note.read_text()), 0)
@@ -314,7 +315,7 @@ def test_two_starts_at_once_install_once(ready, run):
         child = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert child.stderr and "another start is installing" in child.stderr.readline()
         run.stamp(str(ready / ".venv"), run.EXTRAS["standalone"])  # the other one is done
-    told, said = child.communicate(timeout=60)
+    told, said = child.communicate(timeout=PATIENCE)
     assert child.returncode == 0 and json.loads(told) and "looking up" not in said
 
 
