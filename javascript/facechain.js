@@ -141,12 +141,20 @@
     }
 
     const painted = new Map();
+    const results = new Map();
     let checkpoint = null;
 
     /* What may have changed since the server built the page: checkpoint, files, saved persons, the words' language. */
     function refresh(panel) {
         const button = panel.querySelector('[id$="-refresh"]');
         if (button) (button.matches("button") ? button : button.querySelector("button")).click();
+    }
+
+    /* The host's line below the pictures changes when a generation has ended; then ours may have something to say. */
+    function watchResult(panel, tab) {
+        const log = root().querySelector("#html_log_" + tab), text = log ? log.textContent : "";
+        if (results.has(tab) && results.get(tab) !== text) refresh(panel);
+        results.set(tab, text);
     }
 
     function watchCheckpoint(panels) {
@@ -175,6 +183,7 @@
                 const head = panel.querySelector(".label-wrap");
                 if (head) head.addEventListener("click", () => refresh(panel));
             }
+            watchResult(panel, tab);
             for (const holder of panel.querySelectorAll(".facechain-canvas")) {
                 if (!painted.has(holder)) painted.set(holder, paintable(holder));
                 painted.get(holder)();

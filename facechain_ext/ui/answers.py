@@ -337,19 +337,20 @@ def pasted(control: Control) -> Callable[[Mapping[str, Any]], Any]:
 
 
 def pasted_note(params: Mapping[str, Any]) -> Any:
-    """What an info text could not restore, for the foot's line."""
+    """What an info text could not restore, as a note at the foot; empty where all of it was."""
     stated = _read(params)
     if stated is None:
-        return None
-    notes = [] if _panel_value(stated.panel, "adapter") is not None else [say("unknown_adapter", name=stated.panel.adapter)]
+        return ""
+    language = fixed_language() or ENGLISH
+    notes = [] if _panel_value(stated.panel, "adapter") is not None else [say("unknown_adapter", language, name=stated.panel.adapter)]
     for number, (options, photos) in stated.persons.items():
         if library_name(options.name, photos):
             continue
         if photos:
-            notes.append(say("unknown_photos", number=number, hashes=", ".join(photos)))
+            notes.append(say("unknown_photos", language, number=number, hashes=", ".join(photos)))
         else:
-            notes.append(say("unknown_name", number=number, name=options.name))
-    return line([], notes, ENGLISH) if notes else None
+            notes.append(say("unknown_name", language, number=number, name=options.name))
+    return line([], notes, language) if notes else ""
 
 
 def _panel_value(panel: PanelOptions, name: str) -> Any:

@@ -30,7 +30,7 @@ class Panel:
     """The panel of one tab. `controls` are in the order of request.controls()."""
 
     def __init__(self, tab: str) -> None:
-        self.tab, self.result_id = tab, f"html_log_{tab}"
+        self.tab = tab
         self._made: dict[tuple[int | None, str], Any] = {}
         self._parts: dict[tuple[str, int | None], Any] = {}
         with switched_accordion("FaceChain", element(tab, "panel")) as (switch, head):
@@ -40,13 +40,8 @@ class Panel:
             self._build()
         self.controls = [unsaved(self._made[one.person, one.field.name]) for one in controls()]
         self.infotext_fields = [(self._made[one.person, one.field.name], answers.pasted(one)) for one in controls()]
-        self.infotext_fields.append((self._part("line"), answers.pasted_note))
-        self.paste_field_names: list[str] = []
+        self.infotext_fields.append((self._part("note"), answers.pasted_note))
         self._connect()
-
-    def generation_ended(self, component: Any) -> None:
-        """The host's line below the pictures was created: when it changes, a generation has ended, and ours may have something to say."""
-        self._on(component.change, self._tell, self._told, self._lines)
 
     def _build(self) -> None:
         with gr.Column(elem_classes=["facechain-panel"]):
@@ -61,8 +56,9 @@ class Panel:
                     self._person(number)
             with gr.Accordion(say("more"), open=False, elem_id=element(self.tab, "more")):
                 self._more()
-            with gr.Row(elem_classes=["facechain-foot"]):
+            with gr.Column(elem_classes=["facechain-foot"]):
                 self._put("line", gr.HTML(answers.empty_line(ENGLISH), elem_id=element(self.tab, "line")))
+                self._put("note", gr.HTML("", elem_id=element(self.tab, "note")))
                 self._put("refresh", hidden(gr.Button, value=say("refresh"), elem_id=element(self.tab, "refresh")))
 
     def _person(self, number: int) -> None:
@@ -174,7 +170,7 @@ class Panel:
         cards, region = self._part("cards", number), self._made[number, "region"]
         looked = [photos, self._made[None, "adapter"], self._made[None, "analyser"], self._made[number, "face"]]
         lines = self._event(self._tell, self._told, self._lines)
-        self._on(photos.change, _dropped, [photos], [cards, name, known]).then(**lines)
+        self._on(photos.change, _dropped, [photos], [cards, name, known, self._part("note")]).then(**lines)
         self._on(name.change, answers.chosen, [name, known], [photos, cards])
         self._on(self._part("analyse", number).click, _analyse, looked, [cards, self._part("better")]).then(**lines)
         self._on(self._part("drop", number).change, _leave_out, [self._part("drop", number), photos], [photos, self._part("drop", number)])
@@ -216,10 +212,11 @@ def choice_label(name: str, choice: str) -> str:
     return dictionary(ENGLISH).get(f"choice.{name}.{choice}", choice)
 
 
-def _dropped(language: str, files: Any) -> tuple[str, Any, list[str]]:
-    """Photos came or went: small pictures of them, nobody from the library, and what is known."""
+def _dropped(language: str, files: Any) -> tuple[str, Any, list[str], Any]:
+    """Photos came or went: small pictures of them; where there are some, nobody from the library, and no note that they are missing."""
     found = paths(files)
-    return answers.plain_cards(found, language), gr.update(value="") if found else gr.update(), found
+    other = gr.update(value="") if found else gr.update()
+    return answers.plain_cards(found, language), other, found, other
 
 
 def _analyse(language: str, files: Any, adapter: str, analyser: str, face: float) -> tuple[str, str]:

@@ -50,14 +50,8 @@ class FaceChain(scripts.Script):
         from facechain_ext.ui.panel import Panel
 
         panel = Panel("img2img" if is_img2img else "txt2img")
-        self.infotext_fields, self.paste_field_names, self.panel = panel.infotext_fields, panel.paste_field_names, panel
+        self.infotext_fields, self.paste_field_names = panel.infotext_fields, []
         return panel.controls
-
-    def after_component(self, component: Any, **kwargs: Any) -> None:
-        """The host made a component; the one below the pictures changes when a generation has ended."""
-        panel = getattr(self, "panel", None)
-        if panel is not None and kwargs.get("elem_id") == panel.result_id:
-            panel.generation_ended(component)
 
     def process(self, p: Any, *args: Any) -> None:
         """Before anything is sampled: who is asked for, and what the info text says of them."""
@@ -169,16 +163,21 @@ def fail(p: Any, reason: str) -> None:
             p.comment(f"FaceChain: {reason}")
 
 
+NEXT_STEPS = ("init", "get_token_merging_ratio")
+"""What the host calls of a processing object after process(), and when it writes the info text after sampling."""
+SAMPLING = ("sample", "sample_img2img")
+
+
 def refuse(p: Any, reason: str) -> None:
     """End the request with 422. The host swallows what script hooks raise, so the next step of this very request raises it."""
 
     def refused(*_args: Any, **_kwargs: Any) -> None:
         raise HTTPException(status_code=422, detail=reason)
 
-    p.init = refused
-    for name in ("sample", "sample_img2img"):
-        if getattr(p, "sampler", None) is not None:
-            setattr(p.sampler, name, refused)
+    for name in NEXT_STEPS:
+        setattr(p, name, refused)
+    for name in SAMPLING if getattr(p, "sampler", None) is not None else ():
+        setattr(p.sampler, name, refused)
 
 
 def args_of(p: Any) -> Sequence[Any]:

@@ -1,0 +1,341 @@
+"""The script in a generation: what reaches the host, what the info text says, and that the picture survives whatever fails."""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from fastapi import HTTPException
+from PIL import Image
+
+from tests.fakes.page import Processing, Script
+from tests.ui.conftest import ASTRONAUT
+
+ENTRY = Path(__file__).parents[2] / "scripts" / "facechain.py"
+PHOTO = base64.b64encode(ASTRONAUT.read_bytes()).decode()
+X = SimpleNamespace(shape=(1, 4, 12, 8))
+
+
+def load_entry():
+    """scripts/facechain.py as the host loads it: a module without a name of its own."""
+    spec = importlib.util.spec_from_file_location("facechain.py", ENTRY)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Host:
+    """What the script hands to the host, in order."""
+
+    def __init__(self, monkeypatch) -> None:
+        from facechain_ext.hosts import webui
+
+        self.calls: list[tuple] = []
+        self.plans: list = []
+        self.unsupported: str | None = None
+        self.troubled: str | None = None
+        self.begin_fails: Exception | None = None
+        monkeypatch.setattr(webui, "begin", self.begin)
+        monkeypatch.setattr(webui, "release", lambda p=None: self.calls.append(("release", p)))
+        monkeypatch.setattr(webui, "supports", lambda what=None, adapter=None: self.unsupported)
+        monkeypatch.setattr(webui, "trouble", lambda p: self.troubled)
+
+    def begin(self, p, plan, latent) -> None:
+        if self.begin_fails is not None:
+            raise self.begin_fails
+        self.calls.append(("begin", p, latent))
+        self.plans.append(plan)
+
+
+@pytest.fixture
+def attached(host, monkeypatch) -> Host:
+    return Host(monkeypatch)
+
+
+@pytest.fixture
+def script(host, attached):
+    return load_entry().FaceChain()
+
+
+def asked(*persons, **panel):
+    people = persons or ({"photos": [PHOTO]},)
+    return ({"enabled": True, "analyser": "embedded", **panel, "persons": list(people)},)
+
+
+def run(script, args, passes=1, **more):
+    p = Processing(script, args, is_api=True, **more)
+    p.run(X, passes)
+    return p
+
+
+def test_the_entry_shows_one_script_and_not_its_base(host):
+    module = load_entry()
+    found = [thing for thing in vars(module).values() if isinstance(thing, type) and issubclass(thing, Script)]
+    assert [one.__name__ for one in found] == ["FaceChain"]
+
+
+def test_callbacks_are_registered_once_however_often_the_scripts_load(host):
+    load_entry()
+    load_entry()
+    assert {name: len(found) for name, found in host.callbacks.items()} == dict.fromkeys(host.callbacks, 1)
+
+
+def test_title_and_place(script, host):
+    assert script.title() == "FaceChain" and script.show(False) is host.scripts.AlwaysVisible is script.show(True)
+
+
+def test_a_person_reaches_the_host_in_every_pass_and_leaves_afterwards(script, attached):
+    p = run(script, asked({"photos": [PHOTO], "weight": 0.8, "start": 0.1, "end": 0.9}, passes="second"), passes=2)
+    assert [call[0] for call in attached.calls] == ["release", "begin", "begin", "release"]
+    assert attached.calls[1][2] == (12, 8)
+    (placed,) = attached.plans[0].persons
+    assert (placed.weight, placed.start, placed.end, placed.mask) == (0.8, 0.1, 0.9, None)
+    assert attached.plans[0].passes == "second" and attached.plans[0].adapter.name == "small"
+    assert placed.identity.photos == ("f07f3d10116f",)
+    assert p.facechain_run is None
+
+
+def test_the_info_text_states_everything_that_is_needed_to_do_it_again(script, attached):
+    from facechain_ext.ui.request import from_infotext
+
+    p = run(script, asked({"photos": [PHOTO], "weight": 0.8, "face": 1}, adapter="small", passes="first"))
+    pasted = from_infotext(p.extra_generation_params)
+    assert pasted is not None and (pasted.panel.adapter, pasted.panel.passes, pasted.panel.analyser) == ("small", "first", "embedded")
+    options, photos = pasted.persons[1]
+    assert (options.weight, options.face, photos) == (0.8, 1, ("f07f3d10116f",))
+    assert "FaceChain error" not in p.extra_generation_params
+
+
+@pytest.mark.parametrize(
+    "args",
+    [(), ({},), ({"enabled": False, "persons": [{"photos": [PHOTO]}]},), ({"enabled": True, "persons": [{"photos": [PHOTO], "weight": 0}]},)],
+)
+def test_off_is_off(script, attached, args):
+    p = run(script, args)
+    assert attached.plans == [] and p.extra_generation_params == {} and p.comments == []
+
+
+def noise(tmp_path):
+    path = tmp_path / "noise.png"
+    Image.effect_noise((200, 200), 60).convert("RGB").save(path)
+    return base64.b64encode(path.read_bytes()).decode()
+
+
+def troubles(tmp_path, models):
+    folder = models / "FaceChain"
+    junk = base64.b64encode(b"no picture").decode()
+    return {
+        "no face": (asked({"photos": [noise(tmp_path)]}), "No face found in photo 1"),
+        "no picture": (asked({"photos": [junk]}), "photo 1 is not a picture"),
+        "unknown field": (asked({"foto": []}), "There is no option 'foto'"),
+        "unknown adapter": (asked(adapter="maj"), "There is no adapter 'maj'"),
+        "unknown person": (asked({"name": "Anna"}), "No saved person is called 'Anna'"),
+        "unknown analysis": (asked(analyser="magic"), "no face analysis 'magic'"),
+        "no adapter file": (asked(), f"No FaceChain adapter is in {folder}"),
+        "no encoder file": (asked(), f"No face encoder is in {folder}"),
+        "wrong file": (asked(), "is not a complete safetensors file"),
+        "wrong checkpoint": (asked(), "This checkpoint is SDXL"),
+        "while attaching": (asked(), "does not fit"),
+        "while sampling": (asked(), "lost its rows"),
+        "a bug of ours": (asked(), "FaceChain failed in this picture (ZeroDivisionError: division by zero)"),
+    }
+
+
+TROUBLES = [
+    "no face", "no picture", "unknown field", "unknown adapter", "unknown person", "unknown analysis", "no adapter file", "no encoder file",
+    "wrong file", "wrong checkpoint", "while attaching", "while sampling", "a bug of ours",
+]  # fmt: skip
+
+
+def prepare(kind, attached, models, monkeypatch):
+    """Bring about the trouble of that name, where the request alone does not."""
+    from facechain_ext.errors import BadWeights
+    from facechain_ext.ui import script
+
+    folder = models / "FaceChain"
+    if kind == "no adapter file":
+        (folder / "small.safetensors").unlink()
+    if kind == "no encoder file":
+        (folder / "encoder.safetensors").unlink()
+    if kind == "wrong file":
+        whole = (folder / "encoder.safetensors").read_bytes()
+        (folder / "encoder.safetensors").unlink()
+        (folder / "encoder.safetensors").write_bytes(whole[:-100])
+    attached.unsupported = "This checkpoint is SDXL." if kind == "wrong checkpoint" else None
+    attached.begin_fails = BadWeights("The adapter does not fit.") if kind == "while attaching" else None
+    attached.troubled = "The face lost its rows." if kind == "while sampling" else None
+    if kind == "a bug of ours":
+        monkeypatch.setattr(script, "plan_of", lambda request, loaded: 1 / 0)
+
+
+@pytest.mark.parametrize("kind", TROUBLES)
+def test_the_picture_is_made_and_the_reason_told_everywhere(kind, script, attached, models, tmp_path, monkeypatch, caplog):
+    args, says = troubles(tmp_path, models)[kind]
+    prepare(kind, attached, models, monkeypatch)
+    p = Processing(script, args, is_api=True)
+    with caplog.at_level(logging.WARNING, "facechain"):
+        assert p.run(X) == "a picture"
+    from facechain_ext.ui.script import last_trouble
+
+    reason = p.extra_generation_params["FaceChain error"]
+    assert says in reason and says in caplog.text and says in last_trouble["txt2img"] and says in p.comments[0]
+    assert attached.calls[-1] == ("release", p)
+    if kind != "while sampling":
+        assert attached.plans == []
+
+
+@pytest.mark.parametrize("kind", TROUBLES)
+def test_strict_refuses_the_request_with_the_sentence(kind, script, attached, models, tmp_path, monkeypatch):
+    args, says = troubles(tmp_path, models)[kind]
+    prepare(kind, attached, models, monkeypatch)
+    p = Processing(script, ({**args[0], "strict": True},), is_api=True)
+    with pytest.raises(HTTPException) as refused:
+        p.run(X)
+    assert refused.value.status_code == 422 and says in refused.value.detail
+
+
+def test_strict_is_the_apis_alone(script, attached):
+    attached.unsupported = "This checkpoint is SDXL."
+    p = Processing(script, asked(strict=True), is_api=False)
+    assert p.run(X) == "a picture"
+
+
+def test_trouble_is_forgotten_with_the_next_picture(script, attached):
+    from facechain_ext.ui.script import last_trouble
+
+    attached.unsupported = "This checkpoint is SDXL."
+    run(script, asked())
+    attached.unsupported = None
+    p = run(script, asked())
+    assert last_trouble == {} and "FaceChain error" not in p.extra_generation_params and len(attached.plans) == 1
+
+
+def test_after_a_crash_the_next_generation_begins_clean(script, attached):
+    p = Processing(script, asked(), is_api=True)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        p.run(X, fails=True)
+    attached.calls.clear()
+    run(script, ())
+    assert attached.calls[0] == ("release", None)
+
+
+def test_two_persons_side_by_side_share_the_picture(script, attached):
+    side = {"photos": [PHOTO], "region": "left to right"}
+    run(script, asked(side, {"photos": [PHOTO]}, {**side, "weight": 0.7}))
+    first, whole, second = (placed.mask for placed in attached.plans[0].persons)
+    assert whole is None and first.getpixel((0, 0)) == 255 == second.getpixel((first.width - 1, 0))
+    assert first.getpixel((first.width - 1, 0)) == 0 == second.getpixel((0, 0))
+
+
+def test_one_person_from_left_to_right_has_the_whole_picture(script, attached):
+    run(script, asked({"photos": [PHOTO], "region": "left to right"}))
+    assert attached.plans[0].persons[0].mask is None
+
+
+def test_a_person_is_met_once_and_not_for_ever(script, attached, monkeypatch):
+    from facechain_ext.ui.loaded import MOST_MET, loaded
+
+    run(script, asked())
+    run(script, asked({"photos": [PHOTO], "weight": 0.9}))
+    assert attached.plans[0].persons[0].identity is attached.plans[1].persons[0].identity
+    for number in range(MOST_MET + 3):
+        image = Image.open(ASTRONAUT).convert("RGB")
+        image.putpixel((0, 0), (number, 0, 0))
+        path = Path(loaded.library().folder.parent) / "photo.png"
+        image.save(path)
+        run(script, asked({"photos": [base64.b64encode(path.read_bytes()).decode()]}))
+    assert len(loaded._met) == MOST_MET
+
+
+def inner_pass(script, box, args, **more):
+    mask = Image.new("L", (100, 100))
+    mask.paste(255, box)
+    p = Processing(script, args, is_api=True, _ad_inner=True, image_mask=mask, init_images=[], **more)
+    p.run(X)
+    return p
+
+
+PAIR = ({"photos": [PHOTO], "region": "left to right", "weight": 0.1}, {"photos": [PHOTO], "region": "left to right", "weight": 0.2})
+
+
+@pytest.mark.parametrize(("box", "weight"), [((5, 20, 30, 50), 0.1), ((70, 20, 95, 50), 0.2)])
+def test_adetailers_face_is_the_person_of_its_place(script, attached, box, weight):
+    inner_pass(script, box, asked(*PAIR))
+    assert [(placed.weight, placed.mask) for placed in attached.plans[0].persons] == [(weight, None)]
+
+
+def test_adetailers_faces_go_round_where_nobody_has_a_place(script, attached):
+    persons = ({"photos": [PHOTO], "weight": 0.1}, {"photos": [PHOTO], "weight": 0.2})
+    for _ in range(2):
+        script.process(Processing(script, (), is_api=True), {})
+        for box in ((5, 5, 20, 20), (70, 5, 90, 20), (40, 5, 60, 20)):
+            inner_pass(script, box, asked(*persons))
+        script.postprocess_image(Processing(script, (), is_api=True), None)
+    assert [plan.persons[0].weight for plan in attached.plans] == [0.1, 0.2, 0.1] * 2
+
+
+def test_adetailers_pass_can_be_left_alone(script, attached):
+    inner_pass(script, (5, 5, 20, 20), asked(adetailer_pass=False))
+    assert attached.plans == []
+
+
+def test_axes_of_the_plot(script, attached, host):
+    from facechain_ext.ui import xyz
+
+    class AxisOption:
+        def __init__(self, label, type, apply, choices=None) -> None:
+            self.label, self.type, self.apply, self.choices = label, type, apply, choices
+
+    plot = SimpleNamespace(__file__="/webui/scripts/xyz_grid.py", AxisOption=AxisOption, axis_options=[AxisOption("Seed", int, None)])
+    host.scripts.scripts_data.append(SimpleNamespace(module=plot))
+    xyz.add_axes()
+    xyz.add_axes()
+    axes = {one.label: one for one in plot.axis_options}
+    assert len(axes) == len(plot.axis_options) == 6
+    p = Processing(script, asked({"photos": [PHOTO], "weight": 0.5}), is_api=True)
+    axes["[FaceChain] Likeness"].apply(p, 1.25, [1.25])
+    axes["[FaceChain] From"].apply(p, 0.5, [0.5])
+    p.run(X)
+    assert (attached.plans[0].persons[0].weight, attached.plans[0].persons[0].start) == (1.25, 0.5)
+    assert axes["[FaceChain] Adapter"].choices() == ["small"] and axes["[FaceChain] Saved person"].choices() == []
+
+
+def test_a_saved_person_is_found_by_name(script, attached):
+    from facechain_ext.ui import analysis
+    from facechain_ext.ui.loaded import loaded
+    from facechain_ext.ui.request import Picture
+
+    analysis.save(loaded, "Anna", [Picture(data=ASTRONAUT.read_bytes(), name="photo 1")], analyser="embedded")
+    run(script, asked({"photos": [PHOTO]}))
+    p = run(script, asked({"name": "anna"}))
+    one, other = (plan.persons[0].identity for plan in attached.plans)
+    assert (one.tokens - other.tokens).abs().max() == 0 and one.photos == other.photos
+    assert "name: anna" in p.extra_generation_params["FaceChain person 1"]
+
+
+def test_our_name_in_adetailers_list(monkeypatch, models):
+    from tests.fakes import page
+
+    host = page.install(monkeypatch, models, opts={"ad_script_names": "dynamic_prompting, wildcards"})
+    from facechain_ext.ui import settings
+
+    assert settings.adetailer_runs_us() is False
+    settings.let_adetailer_run_us()
+    settings.let_adetailer_run_us()
+    assert host.shared.opts.ad_script_names == "dynamic_prompting,wildcards,facechain" and settings.adetailer_runs_us()
+    settings.on_ui_settings()
+    host.shared.opts.facechain_in_adetailer = False
+    host.shared.opts.labels["facechain_in_adetailer"].onchange()
+    assert host.shared.opts.ad_script_names == "dynamic_prompting,wildcards" and host.shared.opts.saved
+
+
+def test_without_adetailer_there_is_no_button_for_it(host):
+    from facechain_ext.ui import settings
+
+    settings.on_ui_settings()
+    assert settings.adetailer_runs_us() is None and "facechain_in_adetailer" not in host.shared.opts.labels
