@@ -34,7 +34,7 @@ CASES = {
     "odd size": {"width": 72, "height": 88},
     "hires, latent": {"enable_hr": True, "hr_scale": 2, "hr_upscaler": "Latent", "denoising_strength": 0.7},
     "hires × AND × batch": {
-        "enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Latent", "denoising_strength": 0.7, "prompt": "a man AND a cat", "batch_size": 2,
+        "enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Latent", "denoising_strength": 0.7, "prompt": "a AND b", "batch_size": 2,
     },
     "hires cut to another shape": {
         "enable_hr": True, "hr_resize_x": 128, "hr_resize_y": 64, "hr_upscaler": "Latent", "denoising_strength": 0.7,
@@ -91,7 +91,7 @@ def test_img2img(webui: WebUI):
 
 def test_inpainting_the_whole_picture_leaves_the_outside(webui: WebUI):
     request = {"init_images": [TEXTURE], "mask": mask(192, 192, 64, 64, 128, 128), "denoising_strength": 0.8, "width": 128, "height": 128}
-    off, on = off_on_off(webui.seeded, **request, mask_blur=0, inpainting_fill=1)
+    off, on = off_on_off(webui.seeded, **request, inpaint_full_res=False, mask_blur=0, inpainting_fill=1)
     outside = np.ones((128, 128), bool)
     outside[22:106, 22:106] = False  # the mask is at 43 to 85 of these pixels
     assert np.array_equal(on.pixels[0][outside], off.pixels[0][outside])

@@ -71,7 +71,7 @@ class WebUI:
         return Pictures(np.stack([decode(picture) for picture in answer["images"][-count:]]), info["infotexts"])
 
     def seeded(self, face: dict | None = None, **changes: Any) -> Pictures:
-        """As `make`, after a small picture of a fixed seed: it leaves torch's generator as it was before, from which Forge encodes pictures."""
+        """As `make`, after a small picture of a fixed seed, which leaves torch's generator, from which Forge encodes, as it was before."""
         self.make(None, steps=1, seed=99)
         return self.make(face, **changes)
 
