@@ -180,20 +180,28 @@ class Library:
         from facechain_ext.engine.checkpoints import write_tensors
 
         whole = target.with_name(f"{target.name}.{uuid.uuid4().hex}.partial")
+        write_tensors({key: value.clone().contiguous() for key, value in tensors.items()}, whole, metadata)
         try:
-            write_tensors({key: value.clone().contiguous() for key, value in tensors.items()}, whole, metadata)
             if exclusive:
-                os.link(whole, target)
+                _link(whole, target)
             else:
                 os.replace(whole, target)
         except FileExistsError as error:
             raise BadInput(f"There is a person called {target.stem} already: choose another name, or delete that person first.") from error
         except OSError as error:
-            if not exclusive or not whole.is_file():
-                raise CannotWrite(f"{target} cannot be written ({error.strerror}): free some space or check the folder.") from error
-            os.replace(whole, target)  # a file system without hard links
+            raise CannotWrite(f"{target} cannot be written ({error.strerror}): free some space or check the folder.") from error
         finally:
             whole.unlink(missing_ok=True)
+
+
+def _link(whole: Path, target: Path) -> None:
+    """Give a file a second name that must be free; on a file system without hard links, the last of two at the same time wins."""
+    try:
+        os.link(whole, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        os.replace(whole, target)
 
 
 def clean(name: str) -> str:

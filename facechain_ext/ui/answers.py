@@ -50,7 +50,8 @@ def tips(language: str) -> dict[str, str]:
     known = declared_in(language)
     found = (*fields_of(PanelOptions), *fields_of(PersonOptions))
     said = {one.name: known[f"option.{one.name}.help"] for one in found}
-    return {one.name: f"{one.option.technical}: {said[one.name]}" if one.option.technical else said[one.name] for one in found}
+    named = {one.name: f"{one.option.technical}: {said[one.name]}" if one.option.technical else said[one.name] for one in found}
+    return named | {"add": say("add_person", language)}
 
 
 def people() -> list[tuple[str, str]]:
@@ -153,8 +154,10 @@ def against(asked: Request, language: str) -> list[str]:
     return [say("warn", language, reason=translate_all(reason, language)) for reason in reasons if reason]
 
 
-def plain_cards(files: Sequence[str], language: str) -> str:
-    """The photos as they are, whole."""
+def plain_cards(files: Sequence[str], name: str, language: str) -> str:
+    """The photos as they are, whole; the saved person where there are none."""
+    if not files and name:
+        return person_card(name, language)
     return cards([card(_small(path, at), "", "", at, language) for at, path in enumerate(files, 1)])
 
 
@@ -209,7 +212,7 @@ SIGNS = {"": "", "good": "✓", "warn": "⚠", "bad": "✗"}
 
 def card(thumbnail: bytes, kind: str, text: str, number: int, language: str) -> str:
     """One photo: the picture, what was seen, and a way to leave it out."""
-    title = say("photos_count.one", ENGLISH).replace("1", str(number)) if language == ENGLISH else f"照片 {number}"
+    title = say("photo", language, number=number)
     picture = f'<img alt="{escape(title)}" src="data:image/png;base64,{base64.b64encode(thumbnail).decode()}">' if thumbnail else ""
     words = f"{SIGNS[kind]} {text}".strip()
     away = f'<button type="button" class="facechain-leave" data-photo="{number}">{escape(say("leave_out", language))}</button>'
@@ -225,16 +228,20 @@ def chosen(language: str, name: str, files: Sequence[str]) -> tuple[Any, Any]:
     """A saved person was chosen: photos give way, and the person's small picture is shown."""
     if not name:
         return gr.update(), gr.update() if files else ""
+    return gr.update(value=None) if files else gr.update(), person_card(name, language)
+
+
+def person_card(name: str, language: str) -> str:
+    """A saved person: the small picture, of how many photos, and for which adapters."""
     try:
         one = loaded.library().person(name)
     except FaceChainError as error:
-        return gr.update(), bad(str(error), language)
-    text = say("photos_count", language, count=len(one.photos))
+        return bad(str(error), language)
     picture = base64.b64encode(one.thumbnail).decode()
     shown = f'<img alt="{escape(one.name)}" src="data:image/png;base64,{picture}">'
-    words = f"{one.name} · {text} · {say('other_adapter', language, adapters=', '.join(one.adapters.values()))}"
-    figure = f'<figure class="facechain-card facechain-plain">{shown}<figcaption>{escape(words)}</figcaption></figure>'
-    return gr.update(value=None) if files else gr.update(), cards([figure])
+    text = f"{one.name} · {say('photos_count', language, count=len(one.photos))}"
+    words = f"{text} · {say('other_adapter', language, adapters=', '.join(one.adapters.values()))}"
+    return cards([f'<figure class="facechain-card facechain-plain">{shown}<figcaption>{escape(words)}</figcaption></figure>'])
 
 
 def saved(name: str, files: Sequence[str], adapter: str, analyser: str, face: int, consent: bool, keep: bool, language: str) -> str:

@@ -26,6 +26,7 @@ from facechain_ext.workflows.portrait import portrait as make
 
 if TYPE_CHECKING:
     from PIL import Image
+    from tqdm import tqdm
 
     from facechain_ext.faces.types import Attributes
     from facechain_ext.workflows.likeness import Judge
@@ -135,10 +136,10 @@ def _make(app: App, job: Job, out: Path, made: list[Portrait], *, show: bool) ->
 
         return save_png(painted.image, out / f"{first + number:05d}-{painted.seed}.png", {"parameters": info, "Comment": NOTE})
 
-    with _stoppable() as stopped, _bar(job.options) as advance:
+    with _stoppable() as stopped, _bar(job.options) as bar:
 
         def report(progress: Progress) -> None:
-            advance(progress)
+            _advance(bar, progress)
             if stopped():
                 raise Interrupted("Stopped between two steps.")
 
@@ -149,7 +150,8 @@ def _make(app: App, job: Job, out: Path, made: list[Portrait], *, show: bool) ->
             ):  # fmt: skip
                 made.append(one)
                 if show:
-                    say(_line(one, job))
+                    with bar.external_write_mode():
+                        say(_line(one, job))
         except Interrupted as stop:
             return stop
     return None
@@ -281,16 +283,14 @@ def _stoppable() -> Iterator:
             signal.signal(number, handler)
 
 
-@contextmanager
-def _bar(options: PortraitOptions) -> Iterator:
+def _bar(options: PortraitOptions) -> tqdm:
     """A progress bar over all steps of all pictures, with the time left, on standard error."""
     from tqdm import tqdm
 
     quiet = not sys.stderr.isatty()
-    with tqdm(total=options.count * options.steps, unit="step", mininterval=5 if quiet else 0.2, file=sys.stderr, leave=not quiet) as bar:
+    return tqdm(total=options.count * options.steps, unit="step", mininterval=5 if quiet else 0.2, file=sys.stderr, leave=not quiet)
 
-        def advance(progress: Progress) -> None:
-            bar.set_description(f"picture {progress.picture + 1} of {progress.pictures}", refresh=False)
-            bar.update(progress.picture * progress.steps + progress.step - bar.n)
 
-        yield advance
+def _advance(bar: tqdm, progress: Progress) -> None:
+    bar.set_description(f"picture {progress.picture + 1} of {progress.pictures}", refresh=False)
+    bar.update(progress.picture * progress.steps + progress.step - bar.n)

@@ -170,7 +170,7 @@ class Panel:
         cards, region = self._part("cards", number), self._made[number, "region"]
         looked = [photos, self._made[None, "adapter"], self._made[None, "analyser"], self._made[number, "face"]]
         lines = self._event(self._tell, self._told, self._lines)
-        self._on(photos.change, _dropped, [photos], [cards, name, known, self._part("note")]).then(**lines)
+        self._on(photos.change, _dropped, [photos, name], [cards, name, known, self._part("note")]).then(**lines)
         self._on(name.change, answers.chosen, [name, known], [photos, cards])
         self._on(self._part("analyse", number).click, _analyse, looked, [cards, self._part("better")]).then(**lines)
         self._on(self._part("drop", number).change, _leave_out, [self._part("drop", number), photos], [photos, self._part("drop", number)])
@@ -212,11 +212,11 @@ def choice_label(name: str, choice: str) -> str:
     return dictionary(ENGLISH).get(f"choice.{name}.{choice}", choice)
 
 
-def _dropped(language: str, files: Any) -> tuple[str, Any, list[str], Any]:
+def _dropped(language: str, files: Any, name: str) -> tuple[str, Any, list[str], Any]:
     """Photos came or went: small pictures of them; where there are some, nobody from the library, and no note that they are missing."""
     found = paths(files)
     other = gr.update(value="") if found else gr.update()
-    return answers.plain_cards(found, language), other, found, other
+    return answers.plain_cards(found, name, language), other, found, other
 
 
 def _analyse(language: str, files: Any, adapter: str, analyser: str, face: float) -> tuple[str, str]:

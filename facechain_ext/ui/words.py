@@ -51,10 +51,11 @@ def translate(sentence: str, language: str) -> str:
 
 def translate_all(text: str, language: str) -> str:
     """Several sentences, one after the other."""
-    whole = translate(text, language)
-    if whole != text or language == ENGLISH:
-        return whole
-    return " ".join(translate(part, language) for part in re.split(r"(?<=[.!?])\s+(?=[A-Z])", text))
+    if language == ENGLISH:
+        return text
+    sentences = re.split(r"(?<=[.!?])\s+(?=[A-Z])", text)
+    said = [translate(sentence, language) for sentence in sentences]
+    return "".join(one if one != sentence else f"{one} " for one, sentence in zip(said, sentences, strict=True)).strip()
 
 
 @lru_cache(maxsize=len(LANGUAGES))

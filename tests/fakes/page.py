@@ -1,4 +1,4 @@
-"""The part of a WebUI that the panel and the script see: `modules.*` and gradio with exactly the names and arguments that all supported versions have.
+"""The part of a WebUI that the panel and the script see: `modules.*` and gradio, with the names and arguments that all versions have.
 
 A component takes the arguments that gradio 3.41, 4.40 and 6 share, and no other; an event that a component does not have is an
 AttributeError. Everything that was built is kept, and events can be fired as the page would.
@@ -131,7 +131,9 @@ def gradio() -> ModuleType:
 class OptionInfo:
     """A setting."""
 
-    def __init__(self, default: Any = None, label: str = "", *, section: tuple[str, str], onchange: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, default: Any = None, label: str = "", *, section: tuple[str, str], onchange: Callable[[], None] | None = None
+    ) -> None:
         self.default, self.label, self.section, self.onchange = default, label, section, onchange
 
 

@@ -113,7 +113,12 @@ def test_the_info_text_states_everything_that_is_needed_to_do_it_again(script, a
 
 @pytest.mark.parametrize(
     "args",
-    [(), ({},), ({"enabled": False, "persons": [{"photos": [PHOTO]}]},), ({"enabled": True, "persons": [{"photos": [PHOTO], "weight": 0}]},)],
+    [
+        (),
+        ({},),
+        ({"enabled": False, "persons": [{"photos": [PHOTO]}]},),
+        ({"enabled": True, "persons": [{"photos": [PHOTO], "weight": 0}]},),
+    ],
 )
 def test_off_is_off(script, attached, args):
     p = run(script, args)
