@@ -41,5 +41,7 @@ def only_one(p: Any, request: Request, plan: Any) -> Any:
 def mask_box(p: Any) -> tuple[float, float, float, float] | None:
     """Where the face lies, in fractions of the picture; None without a mask."""
     mask = getattr(p, "image_mask", None)
-    box = None if mask is None else mask.convert("L").getbbox()
+    if mask is None:
+        return None
+    box = mask.convert("L").getbbox()
     return None if box is None else (box[0] / mask.width, box[1] / mask.height, box[2] / mask.width, box[3] / mask.height)
