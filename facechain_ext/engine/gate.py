@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
 CPU_SLICE = 512  # tokens
 
 
@@ -128,7 +127,7 @@ class GatedLayer(nn.Module):
         return step + self._feed_forward(x + step) * (weight * self.alpha_dense.tanh())
 
     def _feed_forward(self, y: Tensor) -> Tensor:
-        """FeedForward(norm2 y); on a CPU a slice at a time, so that the inner width of 8C stays in the cache (a tenth of the layer's time)."""
+        """FeedForward(norm2 y); on a CPU slice by slice, so that the inner width of 8C stays in the cache."""
         if y.device.type != "cpu" or torch.is_grad_enabled():
             return self.ff(self.norm2(y))
         rows, out = y.flatten(0, 1), torch.empty_like(y)

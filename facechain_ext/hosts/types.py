@@ -24,7 +24,7 @@ class Lora:
 
 @dataclass(frozen=True, kw_only=True)
 class Control:
-    """A ControlNet unit: model file or name, the control picture ready for the model (a skeleton, edges, ...), its weight and its part of the steps."""
+    """A ControlNet unit: model file or name, the picture ready for the model (a skeleton, edges, …), its weight and part of the steps."""
 
     model: str | Path
     image: Image.Image
