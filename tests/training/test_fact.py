@@ -13,7 +13,7 @@ from facechain_ext.engine.checkpoints import read_adapter, write_adapter
 from facechain_ext.engine.injection import Call, attach
 from facechain_ext.errors import BadInput, Interrupted, MissingPackage
 from facechain_ext.faces.types import Face, Parsing
-from facechain_ext.training import fact, team
+from facechain_ext.training import fact, loop, team
 from facechain_ext.training.checkpoint import save_weights
 from facechain_ext.training.dataset import FolderPeople, load
 from facechain_ext.training.fair import EPSILON, Outside
@@ -23,7 +23,8 @@ from facechain_ext.training.parallel import attach_parallel, read_parallel
 from facechain_ext.training.people import PAINTED, anyone, picture
 from facechain_ext.training.subjects import DrawnPeople, Example, Seen
 from tests.training.fact_cases import encoder, networks, write_latents
-from tests.training.test_restart import Stopping, assert_equal, without_time
+from tests.training.test_restart import Counter, Stopping, assert_equal, without_time
+from tests.training.test_style_lora import sheetless
 
 CPU = torch.device("cpu")
 
@@ -142,9 +143,9 @@ def test_stop_and_go_on_is_bit_equal_to_going_through(kind, tmp_path):
 
     def make():
         settings = fact.FactSettings(steps=4, batch=2, warmup=1, latents=str(singles), several=0.5, parallel=kind == "parallel", **extra)
-        return fact.FactTrainee(settings, CPU, networks(), encoder(), fact.source_of(settings, tmp_path))
+        return sheetless(fact.FactTrainee(settings, CPU, networks(), encoder(), fact.source_of(settings, tmp_path)))
 
-    pace = {"log_every": 1, "sheet_every": 99}
+    pace = {"log_every": 1}
     train(make(), tmp_path / "through", {}, 7, Pace(steps=4, **pace))
     with pytest.raises(Interrupted):
         train(Stopping(make(), 1), tmp_path / "stopped", {}, 7, Pace(steps=4, **pace))
@@ -399,7 +400,7 @@ def test_a_team_averages_gradients_and_only_the_first_writes(tmp_path):
     weight.grad = torch.ones(2)
     two.average([weight])
     assert torch.equal(weight.grad, torch.full((2,), 2.0))
-    one = trainee()
+    one = sheetless(trainee())
     one.team = two
     train(one, tmp_path / "run", {}, 0, Pace(steps=1), two)
     assert not list((tmp_path / "run").iterdir())
@@ -429,3 +430,21 @@ def test_a_parallel_file_is_told_from_others(tmp_path):
     save_weights(tmp_path / "x.safetensors", {"a": torch.zeros(1)})
     with pytest.raises(BadWeights, match="no parallel adapter"):
         read_parallel(tmp_path / "x.safetensors")
+
+
+def test_tensorboard_hears_what_the_log_does(tmp_path, monkeypatch):
+    heard, opened = [], []
+
+    class Board:
+        def add_scalar(self, tag, scalar_value, global_step):
+            heard.append((tag, scalar_value, global_step))
+
+        def close(self):
+            opened.append("closed")
+
+    monkeypatch.setattr(loop, "open_board", lambda folder, done: opened.append((folder, done)) or Board())
+    train(Counter(), tmp_path, {}, 1, Pace(steps=2, log_every=1))
+    assert opened == [(tmp_path, 0), "closed"]
+    rows = without_time(tmp_path / "log.csv")
+    assert [(float(row["value"]), int(row["step"])) for row in rows] == [(value, step) for tag, value, step in heard if tag == "value"]
+    assert {tag for tag, *_ in heard} == {"value", "seconds_per_step"}

@@ -1,0 +1,92 @@
+"""What LoRA and ControlNet trainings share: a frozen checkpoint, captioned pictures as latents, and the error of the noise it tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from facechain_ext.errors import BadInput
+from facechain_ext.hosts.standalone.checkpoint import Networks
+from facechain_ext.training.noise import add_noise, sample, snr_weight
+from facechain_ext.training.tokens import tokens_of
+from facechain_ext.training.vae import to_pictures, to_tensor
+from facechain_ext.vision.pictures import read
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+
+
+class Frozen:
+    """A checkpoint's networks on their device; none of them learns."""
+
+    def __init__(self, networks: Networks) -> None:
+        self.networks, self.device = networks, networks.unet.device
+
+    @torch.no_grad()
+    def encode(self, pictures: np.ndarray) -> Tensor:
+        """RGB uint8 [B, H, W, 3] → latents, not scaled."""
+        return self.networks.vae.encode(to_tensor(pictures).to(self.device)).latent_dist.mean
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> np.ndarray:
+        """Scaled latents → RGB uint8 [B, H, W, 3]."""
+        return to_pictures(self.networks.vae.decode(latents / self.scale).sample)
+
+    @property
+    def scale(self) -> float:
+        """What latents are multiplied by for the UNet."""
+        return float(self.networks.vae.config["scaling_factor"])
+
+    @torch.no_grad()
+    def read(self, tokens: np.ndarray) -> Tensor:
+        """Tokens [B, 77] → text embeddings."""
+        return self.networks.text_encoder(torch.from_numpy(tokens.astype(np.int64)).to(self.device)).last_hidden_state
+
+    @torch.no_grad()
+    def paint(self, words: Tensor, side: int, unet: torch.nn.Module | None = None) -> np.ndarray:
+        """A picture per text by the plainest sampler, always from the same noise."""
+        start = torch.randn((len(words), 4, side // 8, side // 8), generator=torch.Generator().manual_seed(3)).to(self.device)
+        none = self.read(tokens_of([""])).expand(len(words), -1, -1)
+        return self.decode(sample(unet or self.networks.unet, start, words, none, steps=20, guidance=4.0))
+
+
+def noise_error(latents: Tensor, snr: float, tell: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """Loss and plain error of the noise told at random times; scaled latents [B, 4, h, w]; tell: from noisy latents and times."""
+    noise = torch.randn_like(latents)
+    times = torch.randint(0, 1000, (len(latents),), device=latents.device)
+    error = F.mse_loss(tell(add_noise(latents, noise, times), times).float(), noise, reduction="none").mean(dim=(1, 2, 3))
+    return (error * snr_weight(times, snr)).mean(), error.mean()
+
+
+def listed(folder: Path) -> list[Path]:
+    """Pictures of a folder. BadInput where there are none."""
+    found = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in ENDINGS] if folder.is_dir() else []
+    if not found:
+        raise BadInput(f"There are no pictures in {folder}: give a folder with .png or .jpg files.")
+    return found
+
+
+def squared(path: Path, size: int) -> np.ndarray:
+    """The middle square of a picture, RGB uint8 [size, size, 3]."""
+    image = read(path)
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return np.asarray(image.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.LANCZOS))
+
+
+def captions_of(paths: Sequence[Path], trigger: str = "") -> list[str]:
+    """The caption beside each picture (same name, .txt), after the trigger word."""
+    said = [path.with_suffix(".txt").read_text(encoding="utf-8").strip() if path.with_suffix(".txt").is_file() else "" for path in paths]
+    return [", ".join(part for part in (trigger, words) if part) for words in said]
+
+
+def without_words(tokens: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """The same tokens [B, 77] with that share of captions left out."""
+    dropped = tokens.copy()
+    dropped[rng.random(len(tokens)) < share] = tokens_of([""])
+    return dropped

@@ -1,0 +1,181 @@
+"""Trains a style LoRA: low-rank changes of every attention of a frozen UNet, from a folder of pictures or a drawn style (FACTS §1.5).
+
+The file is in kohya's format, with alpha = rank, and works in every WebUI.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from facechain_ext.demo.world.traits import EXTRA_STYLES
+from facechain_ext.engine.checkpoints import write_tensors
+from facechain_ext.errors import BadInput
+from facechain_ext.hosts.standalone.checkpoint import Networks, load_networks
+from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
+from facechain_ext.training.average import Average
+from facechain_ext.training.checkpoint import default_folder
+from facechain_ext.training.device import choose_device, optimise, pace_of, rate_at
+from facechain_ext.training.export import CHECKPOINT
+from facechain_ext.training.frozen import Frozen, captions_of, listed, noise_error, squared, without_words
+from facechain_ext.training.latents import HEIGHT
+from facechain_ext.training.loop import train
+from facechain_ext.training.people import PAINTED, TESTED, anyone, picture
+from facechain_ext.training.tokens import tokens_of
+
+NAME, SUMMARY = "train-style-lora", "Train a style LoRA on a folder of pictures, or on a drawn style."
+TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
+FINISHED = "lora.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleSettings(Common):
+    """Settings of a style LoRA's training."""
+
+    rate: float = option(1e-4, "highest learning rate; cosine to a twentieth of it")
+    batch: int = option(4, "pictures per step")
+    checkpoint: str = option("", "SD1.5 checkpoint, one file; empty: the demo model's, as export-base wrote it")
+    data: str = option("", "folder of pictures, each with a caption in a .txt of the same name beside it")
+    trigger: str = option("", "word before every caption")
+    style: str = option("", "instead of a folder: a drawn style", ("", *EXTRA_STYLES))
+    size: int = option(512, "side of the folder's pictures in pixels, a multiple of 8")
+    rank: int = option(32, "rank of the changes")
+    drop: float = option(0.1, "share of captions left out")
+    snr: float = option(0.0, "cap of the signal-to-noise weight (min-SNR); 0: every step of the noise weighs the same")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if bool(self.data) == bool(self.style):
+            raise BadInput("Give either --data with a folder of pictures, or --style with a drawn style.")
+
+
+class LowRank(nn.Module):
+    """The change of one matrix: up(down(x)), nothing at first."""
+
+    def __init__(self, inside: int, outside: int, rank: int) -> None:
+        super().__init__()
+        self.lora_down = nn.Linear(inside, rank, bias=False)
+        self.lora_up = nn.Linear(rank, outside, bias=False)
+        nn.init.normal_(self.lora_down.weight, std=1 / rank)
+        nn.init.zeros_(self.lora_up.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.lora_up(self.lora_down(x))
+
+
+class StyleTrainee:
+    """The changes, their optimiser and their average, hung onto a frozen UNet."""
+
+    def __init__(self, settings: StyleSettings, device: torch.device, networks: Networks) -> None:
+        torch.manual_seed(settings.seed)
+        self.settings, self.device, self.frozen = settings, device, Frozen(networks)
+        self.layers = {kohya_name(path): layer for path, layer in targets(networks.unet)}
+        made = {name: LowRank(layer.in_features, layer.out_features, settings.rank) for name, layer in self.layers.items()}
+        self.changes = nn.ModuleDict(made).to(device)
+        self.at_work = self.changes
+        for name, layer in self.layers.items():
+            layer.register_forward_hook(self._change(name))
+        self.optimiser = torch.optim.AdamW(self.changes.parameters(), lr=settings.rate, weight_decay=0.01)
+        self.average = Average({"changes": self.changes}, settings.decay)
+        self.paths = listed(Path(settings.data)) if settings.data else []
+        self.tokens = tokens_of(captions_of(self.paths, settings.trigger)) if self.paths else None
+
+    def _change(self, name: str) -> Any:
+        return lambda _layer, args, output: output + self.at_work[name](args[0])
+
+    def step(self, number: int, rng: np.random.Generator) -> Mapping[str, float]:
+        settings = self.settings
+        pictures, tokens = self._batch(rng)
+        latents = self.frozen.encode(pictures) * self.frozen.scale
+        words = self.frozen.read(without_words(tokens, settings.drop, rng))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.autocast):
+            unet = self.frozen.networks.unet
+            loss, error = noise_error(latents, settings.snr, lambda noisy, times: unet(noisy, times, words).sample)
+        norm = optimise(loss, self.optimiser, self.changes.parameters(), rate_at(number, settings))
+        self.average.follow(number)
+        return {"error": error.item(), "gradient": norm}
+
+    def _batch(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        if self.tokens is None:
+            drawn = [picture(anyone(PAINTED, rng), rng, [self.settings.style]) for _ in range(self.settings.batch)]
+            return np.stack([one.picture for one in drawn]), tokens_of([one.caption for one in drawn])
+        chosen = rng.integers(0, len(self.paths), self.settings.batch)
+        pictures = [squared(self.paths[index], self.settings.size) for index in chosen]
+        mirrored = [one[:, ::-1] if rng.random() < 0.5 else one for one in pictures]
+        return np.stack(mirrored), self.tokens[chosen]
+
+    def state(self) -> dict[str, Any]:
+        return {"changes": self.changes.state_dict(), "optimiser": self.optimiser.state_dict(), "average": self.average.tensors}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.changes.load_state_dict(state["changes"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.average.restore(state["average"])
+
+    def weights(self) -> Mapping[str, Tensor]:
+        alphas = {f"{name}.alpha": torch.tensor(float(self.settings.rank)) for name in self.layers}
+        return {**self.average.of("changes"), **alphas}
+
+    def metadata(self) -> Mapping[str, str]:
+        """As kohya's trainer names it, so that WebUIs show it."""
+        rank, base = str(self.settings.rank), Path(self.settings.checkpoint or CHECKPOINT).name
+        return {"ss_network_module": "networks.lora", "ss_network_dim": rank, "ss_network_alpha": rank, "ss_sd_model_name": base}
+
+    def sheet(self) -> np.ndarray:
+        """Two rows: the frozen model's pictures, and those with the averaged LoRA."""
+        if self.tokens is None:
+            rng = np.random.default_rng(5)
+            tokens = tokens_of([picture(number, rng, [self.settings.style]).caption for number in TESTED[:6]])
+        else:
+            tokens = self.tokens[:6]
+        words = self.frozen.read(tokens)
+        rows = []
+        for share in (0.0, 1.0):
+            self.at_work = self._averaged(share)
+            rows.append(np.hstack(list(self.frozen.paint(words, HEIGHT if self.settings.style else self.settings.size))))
+        self.at_work = self.changes
+        return np.vstack(rows)
+
+    def _averaged(self, share: float) -> nn.ModuleDict:
+        changes = copy.deepcopy(self.changes)
+        changes.load_state_dict({key: value * (share if "lora_up" in key else 1) for key, value in self.average.of("changes").items()})
+        return changes
+
+
+def targets(unet: nn.Module) -> list[tuple[str, nn.Linear]]:
+    """The matrices that are changed: those of every attention."""
+    found = [(path, module) for path, module in unet.named_modules() if isinstance(module, nn.Linear)]
+    return [(path, module) for path, module in found if ".attn" in path and path.endswith(TARGETS)]
+
+
+def kohya_name(path: str) -> str:
+    """kohya's name of a layer of diffusers' UNet."""
+    return f"lora_unet_{path.replace('.', '_')}"
+
+
+def finish(trainee: StyleTrainee, folder: Path) -> None:
+    """Write the averaged LoRA in float16, as WebUIs read it."""
+    write_tensors({key: value.half().contiguous() for key, value in trainee.weights().items()}, folder / FINISHED, trainee.metadata())
+
+
+def main(argv: Sequence[str]) -> None:
+    """Command line."""
+    settings, folder = parse(StyleSettings, NAME, SUMMARY, argv)
+    device = choose_device(settings)
+    networks = load_networks(Path(settings.checkpoint or default_folder("base") / CHECKPOINT), device, torch.float32)
+    trainee = StyleTrainee(settings, device, networks)
+    train(trainee, folder, identity_of(settings), settings.seed, pace_of(settings))
+    finish(trainee, folder)
+
+
+if __name__ == "__main__":
+    speak()
+    main(sys.argv[1:])
