@@ -14,9 +14,9 @@ class Command(NamedTuple):
     run: Callable[[Sequence[str]], int]
 
 
-def _from(module: str) -> Callable[[Sequence[str]], int]:
+def _from(module: str, package: str = "training") -> Callable[[Sequence[str]], int]:
     def run(argv: Sequence[str]) -> int:
-        import_module(f"facechain_ext.training.{module}").main(argv)
+        import_module(f"facechain_ext.{package}.{module}").main(argv)
         return 0
 
     return run
@@ -31,4 +31,8 @@ COMMANDS: dict[str, Command] = {
     "train-analyser": Command("Train the demo model's face analysis on drawn people.", _from("analyser")),
     "export-base": Command("Write the trained demo model as one checkpoint file.", _from("export")),
     "train-fact": Command("Train a FACT adapter on a dataset of faces, or on drawn people.", _from("fact")),
+    "train-style-lora": Command("Train a style LoRA on a folder of pictures, or on a drawn style.", _from("style_lora")),
+    "train-control": Command("Train an openpose ControlNet on pictures with skeletons, or on drawn people.", _from("control")),
+    "train-reader": Command("Train the reader that tells what a drawn picture shows.", _from("reader")),
+    "demo-report": Command("Measure the demo model: a table and a picture sheet.", _from("report", "demo")),
 }

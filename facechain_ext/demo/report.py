@@ -1,0 +1,411 @@
+"""What the demo model can do, measured: likeness by the judge, prompts by the reader, pixels by themselves; a table and a picture sheet.
+
+Everybody in it is unseen by every training. First comes the ceiling: what judge and reader make of real renders.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from facechain_ext.demo.judge import Judge, view
+from facechain_ext.demo.model import demo_files
+from facechain_ext.demo.random import SIDE
+from facechain_ext.demo.reader import ATTRIBUTES, Reader, labels_of
+from facechain_ext.demo.world import appearance, draw, person, scene
+from facechain_ext.demo.world.caption import caption
+from facechain_ext.demo.world.traits import EXTRA_STYLES
+from facechain_ext.engine.adapter import Adapter
+from facechain_ext.engine.checkpoints import read_adapter, read_encoder
+from facechain_ext.engine.encoder import FaceEncoder
+from facechain_ext.engine.identity import Identity, identify
+from facechain_ext.engine.injection import Call, Person
+from facechain_ext.errors import BadInput
+from facechain_ext.faces.demo import Demo, check
+from facechain_ext.hosts.standalone.host import Standalone
+from facechain_ext.hosts.types import Control, Folders, Lora, Paint
+from facechain_ext.log import log
+from facechain_ext.training.arguments import option, parse, speak
+from facechain_ext.training.checkpoint import WEIGHTS, default_folder, load_weights, prepare
+from facechain_ext.training.control import skeleton
+from facechain_ext.training.encoder import head_crop
+from facechain_ext.training.judge import seen
+from facechain_ext.training.likeness import GALLERY, ceiling, embed
+from facechain_ext.training.parallel import ParallelAdapter, attach_parallel, read_parallel
+from facechain_ext.training.people import TESTED, picture
+from facechain_ext.training.reader import read, right, unseen
+
+NAME, SUMMARY = "demo-report", "Measure the demo model: a table and a picture sheet."
+SHOWN = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportSettings:
+    """What is measured, and with which files."""
+
+    people: int = option(100, "how many unseen people")
+    prompts: int = option(4, "prompts per person")
+    sampling: int = option(20, "sampling steps")
+    guidance: float = option(4.0, "prompt strength (CFG scale)")
+    weight: float = option(1.0, "weight of the adapter")
+    seed: int = option(0, "number of the prompts and noises")
+    checkpoint: str = option("", "checkpoint; empty: the demo model's")
+    encoder: str = option("", "face encoder; empty: the demo model's")
+    adapter: str = option("", "adapter; empty: the demo model's")
+    judge: str = option("", "the judge's weights; empty: those train-judge trained")
+    reader: str = option("", "the reader's weights; empty: those train-reader trained")
+    loras: str = option("", "style LoRAs as blueprint=file,woodcut=file; empty: this is not measured")
+    control: str = option("", "openpose ControlNet; empty: this is not measured")
+    pairs: bool = option(True, "measure pictures of two people")
+    ablation: str = option("", "adapters trained otherwise, as name=file,name=file, for the ablation table")
+    device: str = option("auto", "auto, cpu, cuda, mps")
+
+    def __post_init__(self) -> None:
+        if self.people < 2 or self.prompts < 1:
+            raise BadInput(f"A report needs at least 2 people and 1 prompt; got {self.people} and {self.prompts}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A row of the table. value and ceiling: shares, or a ratio; None: could not be measured. held: whether the bar is."""
+
+    name: str
+    value: float | None
+    bar: str
+    held: bool | None
+    ceiling: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What a picture is asked for: prompt, right answers, noise."""
+
+    prompt: str
+    answers: tuple[int, ...]
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Pictures of one way to paint, [people][prompts], RGB uint8 [H, W, 3], with the people who should be in them."""
+
+    pictures: list[list[np.ndarray]]
+    people: list[int] = field(default_factory=list)
+
+
+AnyAdapter = Adapter | ParallelAdapter
+
+
+class Bench:
+    """The files of a report, loaded once, and the ways to paint with them."""
+
+    def __init__(self, settings: ReportSettings, scratch: Path) -> None:
+        files = demo_files(scratch)
+        self.settings, self.note = settings, files.note
+        self.people = list(TESTED[: settings.people])
+        self.host = Standalone(Path(settings.checkpoint or files.checkpoint), device=settings.device, folders=Folders(models=scratch))
+        self.encoder: FaceEncoder = read_encoder(Path(settings.encoder or files.encoder))
+        self.adapter = read_adapter(Path(settings.adapter or files.adapter))
+        self.judge, self.reader = Judge(), Reader()
+        self.judge.load_state_dict(load_weights(Path(settings.judge or default_folder("judge") / WEIGHTS)))
+        self.reader.load_state_dict(load_weights(Path(settings.reader or default_folder("reader") / WEIGHTS)))
+        self.eyes = Demo() if check(None)[0] else None
+
+    @cached_property
+    def gallery(self) -> Tensor:
+        """Everybody's mean embedding over real renders, [people, width]."""
+        found = []
+        for number in self.people:
+            rng = np.random.default_rng((5, number, 1))
+            views = np.stack([seen(picture(number, rng), rng, False) for _ in range(GALLERY)])
+            found.append(F.normalize(embed(self.judge, views).mean(dim=0), dim=0))
+        return torch.stack(found)
+
+    def crops(self, number: int, count: int) -> np.ndarray:
+        """Aligned heads of that many photos of somebody, uint8 [count, 112, 112, 3]; the first is always the same."""
+        found = []
+        for place in range(count):
+            rng = np.random.default_rng((31, number, place))
+            found.append(head_crop(picture(number, rng, ["photo"]), rng, False))
+        return np.stack(found)
+
+    def identity(self, number: int, adapter: AnyAdapter, photos: int = 1) -> Identity:
+        """Somebody as the engine knows them."""
+        crops = torch.from_numpy(self.crops(number, photos))
+        return identify(self.encoder, adapter, crops, [f"{number}-{place}" for place in range(photos)])  # type: ignore[arg-type]
+
+    def paint(self, wish: Wish, persons: Sequence[Person] = (), adapter: AnyAdapter | None = None, **more: Any) -> np.ndarray:
+        """One picture; more: further fields of the request."""
+        gated = adapter if isinstance(adapter, Adapter) else None
+        settings = self.settings
+        request = Paint(
+            prompt=wish.prompt, width=more.pop("width", SIDE), height=SIDE, steps=settings.sampling, cfg=settings.guidance, seed=wish.seed,
+            adapter=gated, persons=tuple(persons) if gated else (), **more,
+        )  # fmt: skip
+        with self._beside(adapter, persons, request):
+            return np.asarray(next(iter(self.host.paint(request))).image)
+
+    def _beside(self, adapter: AnyAdapter | None, persons: Sequence[Person], request: Paint) -> AbstractContextManager[object]:
+        """A parallel adapter is no part of the product, so it is hung onto the host's UNet from outside."""
+        if not isinstance(adapter, ParallelAdapter):
+            return nullcontext()
+        size = (request.height // 8, request.width // 8)
+        adapter.to(self.host.networks.unet.device)
+        return attach_parallel(self.host.networks.unet, adapter, persons, lambda rows: halves(rows, size))
+
+    def run(self, photos: int = 0, adapter: AnyAdapter | None = None, style: str = "", **more: Any) -> Run:
+        """Everybody with every prompt; photos: 0 leaves the adapter off."""
+        chosen = adapter or self.adapter
+        rows = []
+        for place, number in enumerate(self.people):
+            persons = [Person(identity=self.identity(number, chosen, photos), weight=self.settings.weight)] if photos else []
+            wishes = wishes_of(place, self.settings, style)
+            rows.append([self.paint(wish, persons, chosen if photos else None, **more) for wish in wishes])
+        return Run(pictures=rows, people=self.people)
+
+    def posed(self) -> Run:
+        """Everybody in a pose given by a skeleton."""
+        rows = []
+        for place, number in enumerate(self.people):
+            persons = [Person(identity=self.identity(number, self.adapter), weight=self.settings.weight)]
+            image = Image.fromarray(skeleton(picture(number, np.random.default_rng((37, number)))))
+            control = Control(model=Path(self.settings.control), image=image)
+            rows.append([self.paint(wish, persons, self.adapter, controls=(control,)) for wish in wishes_of(place, self.settings)])
+        return Run(pictures=rows, people=self.people)
+
+    def pairs(self) -> Run:
+        """Everybody beside the next one, each with a mask for a half of the picture."""
+        halves_of = torch.zeros(2, SIDE, 2 * SIDE)
+        halves_of[0, :, :SIDE], halves_of[1, :, SIDE:] = 1, 1
+        rows = []
+        for place, number in enumerate(self.people):
+            both = (number, self.people[(place + 1) % len(self.people)])
+            persons = [
+                Person(identity=self.identity(one, self.adapter), weight=self.settings.weight, mask=mask)
+                for one, mask in zip(both, halves_of, strict=True)
+            ]
+            rows.append([self.paint(pair_wish(place, self.settings), persons, self.adapter, width=2 * SIDE)])
+        return Run(pictures=rows, people=self.people)
+
+    def likeness(self, run: Run, middle: float | None = None, shift: int = 0) -> float:
+        """Share of pictures whose person is ranked first. middle: x of the head; shift: who it is, in places after the row's own."""
+        views = np.stack([view(one, middle) for row in run.pictures for one in row])
+        wanted = np.repeat((np.arange(len(run.pictures)) + shift) % len(self.people), len(run.pictures[0]))
+        return first_share(embed(self.judge, views), self.gallery, wanted)
+
+    def kept(self, run: Run, style: str = "") -> dict[str, float]:
+        """Share of right answers by attribute, and of all."""
+        wanted = np.array([wish.answers for place in range(len(run.pictures)) for wish in wishes_of(place, self.settings, style)])
+        return answer_shares(read(self.reader, [one for row in run.pictures for one in row]), wanted)
+
+    def head(self, picture_shown: np.ndarray) -> np.ndarray:
+        """The head in a painted picture, bool [H, W]: seen by the demo's face analysis, or where heads usually are."""
+        image = Image.fromarray(picture_shown)
+        faces = self.eyes.faces(image) if self.eyes else []
+        if not self.eyes or not faces:
+            return usual_head()
+        parsing = self.eyes.parse(image, faces[0])
+        return np.asarray(parsing.face) | np.asarray(parsing.hair)
+
+    def outside(self, on: Run, off: Run) -> float:
+        """Mean absolute pixel change outside the head by that inside."""
+        pairs = [(a, b) for row, other in zip(on.pictures, off.pictures, strict=True) for a, b in zip(row, other, strict=True)]
+        return change_ratio([(a, b, self.head(a) | self.head(b)) for a, b in pairs])
+
+
+def first_share(vectors: Tensor, gallery: Tensor, wanted: np.ndarray) -> float:
+    """Share of unit vectors [n, D] whose nearest of the gallery [P, D] is the wanted one [n]."""
+    return float(((vectors.cpu() @ gallery.cpu().T).argmax(dim=1).numpy() == wanted).mean())
+
+
+def answer_shares(found: np.ndarray, wanted: np.ndarray) -> dict[str, float]:
+    """Share of right answers [n, attributes], by attribute and of all."""
+    same = found == wanted
+    return {**{name: float(same[:, place].mean()) for place, name in enumerate(ATTRIBUTES)}, "all": float(same.mean())}
+
+
+def change_ratio(changes: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> float:
+    """Mean change outside by mean change inside, of (picture, other picture, head); 0 where nothing changes."""
+    inside, outside = [], []
+    for one, other, head in changes:
+        change = np.abs(one.astype(np.float32) - other).mean(axis=2)
+        inside.append(change[head].mean() if head.any() else 0.0)
+        outside.append(change[~head].mean() if (~head).any() else 0.0)
+    return float(np.mean(outside) / np.mean(inside)) if np.mean(inside) else 0.0
+
+
+def halves(rows: int, size: tuple[int, int]) -> Call:
+    """A call of the standalone host with guidance: first half unconditional, second conditional."""
+    kinds = (0,) * (rows // 2) + (1,) * (rows - rows // 2)
+    return Call(rows=kinds, pictures=(0,) * rows, progress=0.0, latent=size)
+
+
+def wishes_of(place: int, settings: ReportSettings, style: str = "") -> list[Wish]:
+    """The prompts of the person at a place; the same for every way to paint."""
+    found = []
+    for number in range(settings.prompts):
+        code = (settings.seed * 1_000 + place) * 100 + number
+        shown, look = scene(code, **({"style": style} if style else {})), appearance(code)
+        said = caption(shown, [look], np.random.default_rng((41, code)))
+        found.append(Wish(prompt=said, answers=labels_of(shown, look), seed=code))
+    return found
+
+
+def pair_wish(place: int, settings: ReportSettings) -> Wish:
+    """A prompt for two people."""
+    code = settings.seed * 1_000 + place + 500_000
+    shown, looks = scene(code), [appearance(code), appearance(code + 1)]
+    return Wish(prompt=caption(shown, looks, np.random.default_rng((43, code))), answers=(), seed=code)
+
+
+def usual_head() -> np.ndarray:
+    """Where more than half of drawn people have their heads, bool [H, W]."""
+    heads = [draw(person(number), scene(number), appearance(number)).people[0].head for number in TESTED[:64]]
+    return np.mean(heads, axis=0) > 0.5
+
+
+def named_files(text: str) -> dict[str, Path]:
+    """name=file,name=file as a table. BadInput."""
+    parts = [part.partition("=") for part in text.split(",") if part]
+    wrong = [name for name, sign, path in parts if not sign or not Path(path).is_file()]
+    if wrong:
+        raise BadInput(f"{wrong[0]!r} names no file: write name=file, several joined by commas.")
+    return {name: Path(path) for name, _, path in parts}
+
+
+def figures(bench: Bench, keep: dict[str, Run]) -> Iterator[Figure]:
+    """The rows of the table, each as soon as it is measured; `keep` takes the pictures."""
+    settings = bench.settings
+    top, answers = ceiling(bench.judge, seen, bench.people), right(bench.reader, unseen(max(settings.people, 20)))
+    yield Figure(name="ceiling: judge on real renders", value=top, bar="≥ 95 %", held=top >= 0.95)
+    yield Figure(name="ceiling: reader on real renders", value=answers, bar="", held=None)
+    off, on = keep.setdefault("off", bench.run()), keep.setdefault("on", bench.run(photos=1))
+    alike, without = bench.likeness(on), bench.likeness(off)
+    yield Figure(name="identity first, adapter on", value=alike, bar="≥ 70 %", held=alike >= 0.7, ceiling=top)
+    yield Figure(name="identity first, adapter off", value=without, bar="≤ 3 %", held=without <= 0.03, ceiling=top)
+    kept, before = bench.kept(on), bench.kept(off)
+    for name in (*ATTRIBUTES, "all"):
+        yield Figure(name=f"prompt kept, off: {name}", value=before[name], bar="", held=None, ceiling=answers)
+        lost = before[name] - kept[name]
+        bar = "loses ≤ 3 points" if name == "all" else ""
+        yield Figure(name=f"prompt kept, on: {name}", value=kept[name], bar=bar, held=lost <= 0.03 if bar else None, ceiling=answers)
+    ratio = bench.outside(on, off)
+    yield Figure(name="pixel change outside the head by inside", value=ratio, bar="≤ 0.25", held=ratio <= 0.25)
+    four = keep.setdefault("four photos", bench.run(photos=4))
+    several, words = bench.likeness(four), bench.kept(four)["all"]
+    yield Figure(name="identity first, four photos", value=several, bar="not lower", held=several >= alike, ceiling=top)
+    yield Figure(name="prompt kept, four photos", value=words, bar="not lower", held=words >= kept["all"], ceiling=answers)
+    yield from together(bench, keep, top)
+
+
+def together(bench: Bench, keep: dict[str, Run], top: float) -> Iterator[Figure]:
+    """Identity with style LoRAs, with a pose, and in pictures of two; what there is no file for has no value."""
+    settings, bar = bench.settings, "≥ 60 %"
+    loras = named_files(settings.loras)
+    for style in EXTRA_STYLES:
+        name, value = f"identity first, style LoRA {style}", None
+        if style in loras:
+            made = keep.setdefault(style, bench.run(photos=1, style=style, loras=(Lora(source=loras[style]),)))
+            value, kept = bench.likeness(made), bench.kept(made, style)["style"]
+            yield Figure(name=f"style LoRA {style} seen", value=kept, bar="", held=None)
+        yield _bar(name, value, bar, top)
+    value = bench.likeness(keep.setdefault("pose", bench.posed())) if settings.control else None
+    yield _bar("identity first, pose ControlNet", value, bar, top)
+    value = None
+    if settings.pairs:
+        two = keep.setdefault("two people", bench.pairs())
+        value = (bench.likeness(two, SIDE / 2) + bench.likeness(two, SIDE * 1.5, shift=1)) / 2
+    yield _bar("identity first, two people", value, bar, top)
+
+
+def _bar(name: str, value: float | None, bar: str, top: float) -> Figure:
+    return Figure(name=name, value=value, bar=bar, held=None if value is None else value >= 0.6, ceiling=top)
+
+
+def ablation(bench: Bench, off: Run) -> Iterator[Mapping[str, Any]]:
+    """A row per adapter trained otherwise: likeness, prompt, change outside by inside."""
+    for name, path in named_files(bench.settings.ablation).items():
+        adapter = any_adapter(path)
+        made = bench.run(photos=1, adapter=adapter)
+        row = {
+            "identity first": bench.likeness(made),
+            "prompt kept": bench.kept(made)["all"],
+            "outside by inside": bench.outside(made, off),
+        }
+        yield {"recipe": name, **row}
+
+
+def any_adapter(path: Path) -> AnyAdapter:
+    """A gated or a parallel adapter."""
+    from facechain_ext.engine.checkpoints import read_tensors
+    from facechain_ext.training.parallel import LAYERS
+
+    return read_parallel(path) if any(key.startswith(LAYERS) for key in read_tensors(path)[0]) else read_adapter(path)
+
+
+def sheet(bench: Bench, runs: Mapping[str, Run]) -> np.ndarray:
+    """A block per person: the photo that was given, then a row for every way to paint."""
+    blocks = []
+    for place, number in enumerate(bench.people[:SHOWN]):
+        rng = np.random.default_rng((31, number, 0))
+        given = picture(number, rng, ["photo"]).picture
+        width = max(sum(one.shape[1] for one in run.pictures[place]) for run in runs.values())
+        for index, run in enumerate(runs.values()):
+            row = np.hstack([given if index == 0 else np.full_like(given, 255), *run.pictures[place]])
+            blocks.append(np.pad(row, ((0, 0), (0, width + SIDE - row.shape[1]), (0, 0)), constant_values=255))
+        blocks.append(np.full((8, width + SIDE, 3), 255, np.uint8))
+    return np.vstack(blocks)
+
+
+def markdown(rows: Sequence[Figure], others: Sequence[Mapping[str, Any]], note: str) -> str:
+    """The table for people."""
+    lines = [note, "", "| measure | value | ceiling | bar | held |", "|---|---|---|---|---|"]
+    for row in rows:
+        held = "" if row.held is None else "yes" if row.held else "no"
+        lines.append(f"| {row.name} | {_number(row.value)} | {_number(row.ceiling, '')} | {row.bar} | {held} |")
+    if others:
+        names = list(others[0])
+        lines += ["", f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
+        lines += [f"| {' | '.join(v if isinstance(v, str) else _number(v) for v in other.values())} |" for other in others]
+    return "\n".join(lines) + "\n"
+
+
+def _number(value: float | None, nothing: str = "not measured") -> str:
+    return nothing if value is None else f"{value:.3f}"
+
+
+def report(settings: ReportSettings, folder: Path) -> list[Figure]:
+    """Measure everything and write report.json, report.md and sheet.png into `folder`."""
+    prepare(folder)
+    bench, runs, rows = Bench(settings, folder), {}, []
+    for row in figures(bench, runs):
+        log.info("%s: %s", row.name, _number(row.value))
+        rows.append(row)
+    others = list(ablation(bench, runs["off"]))
+    kept = {"settings": asdict(settings), "note": bench.note, "figures": [asdict(row) for row in rows], "ablation": others}
+    (folder / "report.json").write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "report.md").write_text(markdown(rows, others, bench.note), encoding="utf-8")
+    Image.fromarray(sheet(bench, runs)).save(folder / "sheet.png")
+    return rows
+
+
+def main(argv: Sequence[str]) -> None:
+    """Command line."""
+    report(*parse(ReportSettings, NAME, SUMMARY, argv))
+
+
+if __name__ == "__main__":
+    speak()
+    main(sys.argv[1:])
