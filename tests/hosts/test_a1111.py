@@ -357,6 +357,29 @@ def test_fp8_weights_are_only_stored(monkeypatch, adapter):
     assert moves == [torch.float16]
 
 
+@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_under_the_hosts_autocast(monkeypatch, stored):
+    """Half-precision hosts sample under autocast, where norms are float32 and products are not."""
+    p, adapter = Processing(install(monkeypatch, LatentDiffusion(shared_unet())).sd_models), networks.adapter()
+    webui.begin(p, plan(adapter), LATENT)
+    exact = one_step(p, prompts(), negatives())
+    webui.release(p)
+    unet = networks.ldm_unet().to(stored)
+    unet.dtype = stored
+    for module in unet.modules():
+        if isinstance(module, torch.nn.GroupNorm):
+            module.float()  # on a CPU, unlike a GPU, autocast does not reach them
+    p = Processing(install(monkeypatch, LatentDiffusion(unet)).sd_models)
+    with torch.autocast("cpu", torch.bfloat16):
+        plain = one_step(p, prompts(), negatives()).float()
+        webui.begin(p, plan(adapter), LATENT)
+        assert adapter.layers[0].linear.weight.dtype == stored
+        got = one_step(p, prompts(), negatives()).float()
+        webui.release(p)
+    assert webui.trouble(p) is None
+    assert error(got, exact) < 0.2 * error(plain, exact)
+
+
 def test_other_checkpoints_are_refused_with_the_reason(monkeypatch, adapter):
     modules = install(monkeypatch, LatentDiffusion(torch.nn.Linear(2, 2)))
     p = Processing(modules.sd_models)
