@@ -77,9 +77,7 @@ def check_value(declared: Field, value: Any) -> None:
     """BadInput with the label, what was given and what is allowed."""
     if value is None and declared.optional:
         return
-    kinds = NUMBERS if declared.kind is float else (declared.kind,)
-    fits = isinstance(value, kinds) and not (isinstance(value, bool) and declared.kind is not bool)
-    if not fits or (declared.kind is tuple and not all(isinstance(one, str) for one in value)):
+    if value is None or not _fits(declared, value):
         raise BadInput(f"{declared.option.label} ({declared.name}) must be {_kind(declared)}; got {_short(value)}.")
     low, high = declared.option.minimum, declared.option.maximum
     amount, of = (len(value), " in number") if declared.kind is tuple else (value, "")
@@ -90,6 +88,14 @@ def check_value(declared: Field, value: Any) -> None:
             f"{declared.option.label} ({declared.name}) must be one of {', '.join(declared.option.choices)}; "
             f"got {value!r}{_close(value, declared.option.choices)}"
         )
+
+
+def _fits(declared: Field, value: object) -> bool:
+    """Whether a value is of the declared kind: whole numbers are numbers too, truth values are not, a list is one of texts."""
+    if declared.kind is tuple:
+        return isinstance(value, tuple) and all(isinstance(one, str) for one in value)
+    kinds = NUMBERS if declared.kind is float else (declared.kind,)
+    return isinstance(value, kinds) and not (isinstance(value, bool) and declared.kind is not bool)
 
 
 def from_mapping(cls: type[T], values: Mapping[str, Any]) -> T:
@@ -117,7 +123,8 @@ def to_info(values: Any) -> dict[str, str]:
 
 def from_info(cls: type[T], info: Mapping[str, str]) -> dict[str, Any]:
     """The options that an info text states, as keyword arguments of `cls`; what it does not state keeps its default. BadInput."""
-    return {declared.name: parse_value(declared, info[declared.option.info]) for declared in fields_of(cls) if declared.option.info in info}
+    stated = {declared: info.get(declared.option.info or "") for declared in fields_of(cls)}
+    return {declared.name: parse_value(declared, text) for declared, text in stated.items() if text is not None}
 
 
 def format_value(value: Any) -> str:

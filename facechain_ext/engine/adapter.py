@@ -39,6 +39,12 @@ class Adapter(nn.Module):
         """The layers in order of execution, typed."""
         return (layer for layer in self.layers if isinstance(layer, GatedLayer))
 
+    def gate(self, site: int) -> GatedLayer:
+        """The layer of a site (0–15), typed."""
+        layer = self.layers[site]
+        assert isinstance(layer, GatedLayer)
+        return layer
+
     @property
     def bytes(self) -> int:
         """Memory of the gated layers, which is what a UNet's device must hold."""

@@ -63,7 +63,7 @@ def _patch(current: webui.Pass) -> Callable[[Tensor, dict], Tensor]:
         call = running[0]
         if call is None or not current.injector.active(call.progress):
             return x
-        weight: Tensor = current.adapter.layers[site].linear.weight
+        weight = current.adapter.gate(site).linear.weight
         if (weight.device, weight.dtype) != (x.device, x.dtype):
             webui.place(current.adapter, x.device, x.dtype)
         increment = current.increment(site, x, call)

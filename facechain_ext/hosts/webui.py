@@ -19,7 +19,7 @@ from facechain_ext.log import log
 
 if TYPE_CHECKING:
     from PIL import Image
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from facechain_ext.engine.adapter import Adapter
     from facechain_ext.engine.identity import Identity
@@ -327,8 +327,7 @@ def place(adapter: Adapter, device: Any, dtype: Any) -> None:
 
 def rest(adapter: Adapter) -> None:
     """Give the device's memory back between pictures, for hosts that run with little of it."""
-    parameter: nn.Parameter = adapter.layers[0].linear.weight
-    place(adapter, "cpu", parameter.dtype)
+    place(adapter, "cpu", adapter.gate(0).linear.weight.dtype)
 
 
 UNET_PER_TOKEN = 0.0828e9

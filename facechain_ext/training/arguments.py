@@ -50,7 +50,7 @@ def parse(kind: type[Settings], name: str, summary: str, argv: Sequence[str]) ->
         prog=f"facechain_ext {name}", description=summary, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--folder", type=Path, default=default_folder(name.removeprefix("train-")), help="checkpoints, log and samples")
-    for one in fields(kind):  # type: ignore[arg-type]  # a dataclass by contract
+    for one in fields(kind):
         _add(parser, one)
     given = vars(parser.parse_args(argv))
     folder = given.pop("folder")
