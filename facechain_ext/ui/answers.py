@@ -225,10 +225,15 @@ def cards(found: Sequence[str]) -> str:
 
 
 def chosen(language: str, name: str, files: Sequence[str]) -> tuple[Any, Any]:
-    """A saved person was chosen: photos give way, and the person's small picture is shown."""
+    """A saved person is there now: photos give way, and the person's small picture is shown. Nobody changes nothing: lists are updated often."""
     if not name:
-        return gr.update(), gr.update() if files else ""
+        return gr.update(), gr.update()
     return gr.update(value=None) if files else gr.update(), person_card(name, language)
+
+
+def unchosen(_language: str, name: str, files: Sequence[str]) -> Any:
+    """Somebody chose nobody: the saved person's picture goes."""
+    return gr.update() if name or files else ""
 
 
 def person_card(name: str, language: str) -> str:

@@ -172,6 +172,7 @@ class Panel:
         lines = self._event(self._tell, self._told, self._lines)
         self._on(photos.change, _dropped, [photos, name], [cards, name, known, self._part("note")]).then(**lines)
         self._on(name.change, answers.chosen, [name, known], [photos, cards])
+        self._on(name.input, answers.unchosen, [name, known], [cards])
         self._on(self._part("analyse", number).click, _analyse, looked, [cards, self._part("better")]).then(**lines)
         self._on(self._part("drop", number).change, _leave_out, [self._part("drop", number), photos], [photos, self._part("drop", number)])
         self._on(region.change, lambda _language, where: gr.update(visible=where == MASK), [region], [self._part("mask", number)])

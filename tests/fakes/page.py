@@ -35,7 +35,7 @@ ARGUMENTS = {
     "State": {"value"},
 }
 EVENTS = {
-    "Radio": ("change",), "Dropdown": ("change",), "Slider": ("change", "release"), "Checkbox": ("change",), "Textbox": ("change",),
+    "Radio": ("change",), "Dropdown": ("change", "input"), "Slider": ("change", "release"), "Checkbox": ("change",), "Textbox": ("change",),
     "File": ("change", "upload", "clear"), "Button": ("click",),
 }  # fmt: skip
 LAYOUT = ("Row", "Column", "Accordion")

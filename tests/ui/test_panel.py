@@ -46,6 +46,8 @@ class Shown:
         before = dict(self.values)
         self.values[component] = value
         component.change.fire(self.values, self.visitor)
+        if hasattr(component, "input"):
+            component.input.fire(self.values, self.visitor)
         for _ in range(5):
             changed = [one for one, now in self.values.items() if before.get(one, one.value) != now and one is not component]
             before = dict(self.values)
@@ -224,6 +226,20 @@ def test_a_person_is_saved_chosen_and_deleted(shown):
     shown.set("name", 1, "Anna")
     shown.press("delete", 1)
     assert shown.text("saved", 1) == "✓ Anna is deleted." and shown.component("name", 2).choices == [("—", "")]
+
+
+def test_a_list_that_is_updated_late_wipes_no_photos(shown):
+    before = dict(shown.values)
+    shown.set("photos", 1, [str(ASTRONAUT)])
+    late = {**before, shown.component("cards", 1): shown.html("cards", 1)}  # as the page was when the list of persons came
+    shown.component("name", 1).change.fire(late, shown.visitor)
+    assert late[shown.component("cards", 1)].count("<img") == 1
+
+
+def test_choosing_nobody_takes_the_picture_away(shown):
+    shown.values[shown.component("cards", 1)] = "<img>"
+    shown.set("name", 1, "")
+    assert shown.html("cards", 1) == ""
 
 
 def test_saving_tells_what_is_missing(shown):
