@@ -122,6 +122,15 @@ def test_a_spot_by_hand():
     assert found[1, 3] == pytest.approx(np.exp(-1 / (2 * trainer.SPREAD**2)))
 
 
+def test_missing_overlap_by_hand():
+    """Half of the truth found, and nothing else: Dice is 2·2 / (2 + 4), with one counted in on both sides."""
+    truth = torch.zeros(1, 2, 2, 4)
+    truth[:, 0, 0] = 1
+    found = torch.zeros_like(truth)
+    found[:, 0, 0, :2] = 1
+    assert trainer.missing_overlap(found, truth).tolist() == pytest.approx([1 - 5 / 7, 0.0])
+
+
 def test_what_is_moved_moves_with_its_answers():
     """Shrunk to half around the corner: the spots lie at half their places, the masks have a quarter of their area."""
     who, look = person(1), appearance(1, hat="")
@@ -144,10 +153,10 @@ def test_placing_keeps_or_moves():
 def test_it_learns_and_goes_on_exactly():
     settings = trainer.AnalyserSettings(steps=8, batch=2, warmup=1, rate=3e-3, several=0.3, tested=4)
     one, other = trainer.AnalyserTrainee(settings, CPU), trainer.AnalyserTrainee(settings, CPU)
-    errors = [one.step(number, np.random.default_rng(number % 2))["points"] for number in range(4)]
+    errors = [one.step(number, np.random.default_rng(number % 2))["masks"] for number in range(4)]
     other.restore(copy.deepcopy(one.state()))
     for number in range(4, 8):
-        errors.append(one.step(number, np.random.default_rng(number % 2))["points"])
+        errors.append(one.step(number, np.random.default_rng(number % 2))["masks"])
         other.step(number, np.random.default_rng(number % 2))
     assert errors[-1] < 0.9 * errors[1], "the same pictures"
     assert all(torch.equal(value, other.network.state_dict()[key]) for key, value in one.network.state_dict().items())
