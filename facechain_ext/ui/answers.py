@@ -225,7 +225,7 @@ def cards(found: Sequence[str]) -> str:
 
 
 def chosen(language: str, name: str, files: Sequence[str]) -> tuple[Any, Any]:
-    """A saved person is there now: photos give way, and the person's small picture is shown. Nobody changes nothing: lists are updated often."""
+    """A saved person is there now: photos give way to the person's small picture. Nobody changes nothing, as lists are updated often."""
     if not name:
         return gr.update(), gr.update()
     return gr.update(value=None) if files else gr.update(), person_card(name, language)
