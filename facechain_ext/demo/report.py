@@ -144,7 +144,7 @@ class Bench:
     def identity(self, number: int, adapter: AnyAdapter, photos: int = 1) -> Identity:
         """Somebody as the engine knows them."""
         crops = torch.from_numpy(self.crops(number, photos))
-        return identify(self.encoder, adapter, crops, [f"{number}-{place}" for place in range(photos)])  # type: ignore[arg-type]
+        return identify(self.encoder, adapter, crops, [f"{number}-{place}" for place in range(photos)])
 
     def paint(self, wish: Wish, persons: Sequence[Person] = (), adapter: AnyAdapter | None = None, **more: Any) -> np.ndarray:
         """One picture; more: further fields of the request."""
@@ -187,14 +187,12 @@ class Bench:
 
     def pairs(self) -> Run:
         """Everybody beside the next one, each with a mask for a half of the picture."""
-        halves_of = torch.zeros(2, SIDE, 2 * SIDE)
-        halves_of[0, :, :SIDE], halves_of[1, :, SIDE:] = 1, 1
         rows = []
         for place, number in enumerate(self.people):
             both = (number, self.people[(place + 1) % len(self.people)])
             persons = [
                 Person(identity=self.identity(one, self.adapter), weight=self.settings.weight, mask=mask)
-                for one, mask in zip(both, halves_of, strict=True)
+                for one, mask in zip(both, half_masks(), strict=True)
             ]
             rows.append([self.paint(pair_wish(place, self.settings), persons, self.adapter, width=2 * SIDE)])
         return Run(pictures=rows, people=self.people)
@@ -223,6 +221,13 @@ class Bench:
         """Mean absolute pixel change outside the head by that inside."""
         pairs = [(a, b) for row, other in zip(on.pictures, off.pictures, strict=True) for a, b in zip(row, other, strict=True)]
         return change_ratio([(a, b, self.head(a) | self.head(b)) for a, b in pairs])
+
+
+def half_masks() -> tuple[Tensor, Tensor]:
+    """Masks [H, W] of the left and the right person of a picture of two."""
+    left = torch.zeros(SIDE, 2 * SIDE)
+    left[:, :SIDE] = 1
+    return left, 1 - left
 
 
 def first_share(vectors: Tensor, gallery: Tensor, wanted: np.ndarray) -> float:

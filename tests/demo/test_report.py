@@ -65,6 +65,28 @@ def test_the_usual_head_is_in_the_upper_middle():
     assert 0.05 < head.mean() < 0.5 and abs(columns.mean() - 64) < 6 and rows.mean() < 64
 
 
+def test_in_a_picture_of_two_everybody_has_a_half_and_their_own_name():
+    """The person of a row stands left, the next one right; the judge looks at the middle of each half."""
+    left, right_half = report.half_masks()
+    assert left[:, :128].all() and not left[:, 128:].any() and torch.equal(left + right_half, torch.ones(128, 256))
+    shown = [np.zeros((128, 256, 3), np.uint8) for _ in range(3)]
+    for place, one in enumerate(shown):
+        one[:, :128], one[:, 128:] = 10 * place, 10 * ((place + 1) % 3)
+
+    class Telling:
+        """Everybody is a grey level, and everybody's vector an axis."""
+
+        people = (0, 1, 2)
+        gallery, judge = torch.eye(3), None
+
+    telling = Telling()
+    run = report.Run(pictures=[[one] for one in shown])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "embed", lambda _judge, views: torch.eye(3)[views[:, 40, 48, 0] // 10])
+        assert report.Bench.likeness(telling, run, 64) == 1.0 and report.Bench.likeness(telling, run, 192, shift=1) == 1.0
+        assert report.Bench.likeness(telling, run, 192) == 0.0, "who stands right is not the row's own person"
+
+
 def test_what_cannot_be_used_is_named(tmp_path):
     with pytest.raises(BadInput, match="names no file"):
         report.named_files("blueprint=nowhere.safetensors")

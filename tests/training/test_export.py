@@ -1,0 +1,33 @@
+"""A trained base model as one checkpoint file: the standalone host reads the very networks back."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from facechain_ext.demo.architecture import CLIP, UNET, VAE
+from facechain_ext.errors import BadWeights
+from facechain_ext.hosts.standalone.checkpoint import build, load_networks
+from facechain_ext.training.checkpoint import save_weights
+from facechain_ext.training.export import ExportSettings, export
+
+
+def test_the_exported_checkpoint_holds_what_was_trained(tmp_path):
+    torch.manual_seed(0)
+    unet, vae, text = build(UNET, VAE, CLIP)
+    parts = {"unet": unet, "text": text}
+    save_weights(tmp_path / "base.safetensors", {f"{name}.{k}": v for name, part in parts.items() for k, v in part.state_dict().items()})
+    save_weights(tmp_path / "vae.safetensors", vae.state_dict())
+    settings = ExportSettings(base=str(tmp_path / "base.safetensors"), vae=str(tmp_path / "vae.safetensors"))
+    read = load_networks(export(settings, tmp_path / "out"), torch.device("cpu"), torch.float32)
+    for ours, theirs in ((unet, read.unet), (vae, read.vae), (text, read.text_encoder)):
+        assert all(torch.equal(value.half().float(), theirs.state_dict()[key]) for key, value in ours.state_dict().items())
+    model = json.loads((tmp_path / "out" / "checkpoint.yaml").read_text())["model"]
+    assert model["params"]["unet_config"]["params"]["model_channels"] == 32
+
+
+def test_what_is_not_trained_yet_is_named(tmp_path):
+    with pytest.raises(BadWeights, match="run the training that makes them first"):
+        export(ExportSettings(base=str(tmp_path / "none.safetensors")), tmp_path)
