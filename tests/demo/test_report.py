@@ -82,7 +82,7 @@ def test_in_a_picture_of_two_everybody_has_a_half_and_their_own_name():
     telling = Telling()
     run = report.Run(pictures=[[one] for one in shown])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "embed", lambda _judge, views: torch.eye(3)[views[:, 40, 48, 0] // 10])
+        patch.setattr(report, "embed", lambda _judge, views: torch.eye(3)[views[:, 40, 48, 0].astype(int) // 10])
         assert report.Bench.likeness(telling, run, 64) == 1.0 and report.Bench.likeness(telling, run, 192, shift=1) == 1.0
         assert report.Bench.likeness(telling, run, 192) == 0.0, "who stands right is not the row's own person"
 
