@@ -145,15 +145,15 @@
     let checkpoint = null;
 
     /* What may have changed since the server built the page: checkpoint, files, saved persons, the words' language. */
-    function refresh(panel) {
-        const button = panel.querySelector('[id$="-refresh"]');
+    function refresh(panel, what = "refresh") {
+        const button = panel.querySelector(`[id$="-${what}"]`);
         if (button) (button.matches("button") ? button : button.querySelector("button")).click();
     }
 
     /* The host's line below the pictures changes when a generation has ended; then ours may have something to say. */
     function watchResult(panel, tab) {
         const log = root().querySelector("#html_log_" + tab), text = log ? log.textContent : "";
-        if (results.has(tab) && results.get(tab) !== text) refresh(panel);
+        if (results.has(tab) && results.get(tab) !== text) refresh(panel, "ended");
         results.set(tab, text);
     }
 
@@ -163,7 +163,7 @@
         const first = checkpoint === null;
         checkpoint = field.value;
         // The host loads the checkpoint meanwhile, and does not say when it has.
-        for (const wait of first ? [0] : [1500, 6000, 15000]) setTimeout(() => panels.forEach(refresh), wait);
+        for (const wait of first ? [0] : [1500, 6000, 15000]) setTimeout(() => panels.forEach((panel) => refresh(panel)), wait);
     }
 
     function tend() {

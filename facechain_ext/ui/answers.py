@@ -18,7 +18,7 @@ from facechain_ext.options import fields_of, format_value
 from facechain_ext.ui import analysis, request
 from facechain_ext.ui.ids import element
 from facechain_ext.ui.loaded import loaded
-from facechain_ext.ui.request import AUTO, MOST_PERSONS, Control, PanelOptions, PersonOptions, Picture, Request
+from facechain_ext.ui.request import AUTO, MOST_PERSONS, NOBODY, Control, PanelOptions, PersonOptions, Picture, Request
 from facechain_ext.ui.settings import facexlib_folder, let_adetailer_run_us, models_folder, offline, shared_models
 from facechain_ext.ui.words import ENGLISH, declared_in, languages, say, translate_all
 
@@ -54,13 +54,18 @@ def tips(language: str) -> dict[str, str]:
     return named | {"add": say("add_person", language)}
 
 
-def people() -> list[tuple[str, str]]:
+def people() -> list[str]:
     """The saved persons for a list to choose from, nobody first."""
     try:
-        return [(say("saved_none"), ""), *((one.name, one.name) for one in loaded.library().people())]
+        return [NOBODY, *(one.name for one in loaded.library().people())]
     except OSError as error:
         log.warning("The saved persons cannot be listed: %s", error)
-        return [(say("saved_none"), "")]
+        return [NOBODY]
+
+
+def somebody(name: str | None) -> bool:
+    """Whether a saved person is chosen."""
+    return name not in (None, "", NOBODY)
 
 
 def closed_line(text: str, language: str) -> str:
@@ -90,10 +95,13 @@ def bad(text: str, language: str) -> str:
     return f'<span class="facechain-warning">⚠ {escape(translate_all(text, language))}</span>'
 
 
-def lines(tab: str, values: Mapping[tuple[int | None, str], Any], known: Mapping[int, Sequence[str]], language: str) -> tuple[str, str]:
-    """The head's and the foot's line for the panel's values; known: the paths of each person's photos."""
-    from facechain_ext.ui.script import last_trouble
+def lines(
+    values: Mapping[tuple[int | None, str], Any], known: Mapping[int, Sequence[str]], language: str, trouble: str = ""
+) -> tuple[str, str]:
+    """The head's and the foot's line for the panel's values.
 
+    known: the paths of each person's photos. trouble: why the picture that was just made lacks the face.
+    """
     counted = {(number, "photos"): list(files) for number, files in known.items()}
     try:
         asked = request.from_values({**values, **counted}, api=False)
@@ -102,10 +110,16 @@ def lines(tab: str, values: Mapping[tuple[int | None, str], Any], known: Mapping
     if not asked.persons:
         return closed_line(say("nobody", language) if asked.panel.enabled else "", language), empty_line(language)
     warnings = against(asked, language)
-    trouble = last_trouble.get(tab)
     if trouble and not warnings:
         warnings = [say("last", language, reason=translate_all(trouble, language))]
     return closed_line(summary(asked, language), language), line(plan(asked, language), warnings, language)
+
+
+def ended(tab: str, values: Mapping[tuple[int | None, str], Any], known: Mapping[int, Sequence[str]], language: str) -> tuple[str, str]:
+    """The lines after a generation: told once, why it lacks the face."""
+    from facechain_ext.ui.script import last_trouble
+
+    return lines(values, known, language, last_trouble.pop(tab, ""))
 
 
 def summary(asked: Request, language: str) -> str:
@@ -156,7 +170,7 @@ def against(asked: Request, language: str) -> list[str]:
 
 def plain_cards(files: Sequence[str], name: str, language: str) -> str:
     """The photos as they are, whole; the saved person where there are none."""
-    if not files and name:
+    if not files and somebody(name):
         return person_card(name, language)
     return cards([card(_small(path, at), "", "", at, language) for at, path in enumerate(files, 1)])
 
@@ -226,14 +240,14 @@ def cards(found: Sequence[str]) -> str:
 
 def chosen(language: str, name: str, files: Sequence[str]) -> tuple[Any, Any]:
     """A saved person is there now: photos give way to the person's small picture. Nobody changes nothing, as lists are updated often."""
-    if not name:
+    if not somebody(name):
         return gr.update(), gr.update()
     return gr.update(value=None) if files else gr.update(), person_card(name, language)
 
 
 def unchosen(_language: str, name: str, files: Sequence[str]) -> Any:
     """Somebody chose nobody: the saved person's picture goes."""
-    return gr.update() if name or files else ""
+    return gr.update() if somebody(name) or files else ""
 
 
 def person_card(name: str, language: str) -> str:
@@ -335,12 +349,12 @@ def pasted(control: Control) -> Callable[[Mapping[str, Any]], Any]:
         if control.person is None:
             return _panel_value(stated.panel, control.field.name)
         if control.person not in stated.persons:
-            return gr.update(value=None) if control.field.name == "photos" else "" if control.field.name == "name" else None
+            return {"photos": gr.update(value=None), "name": NOBODY}.get(control.field.name)
         options, photos = stated.persons[control.person]
         if control.field.name == "photos":
             return gr.update(value=None)
         if control.field.name == "name":
-            return gr.update(value=library_name(options.name, photos), choices=people())
+            return gr.update(value=library_name(options.name, photos) or NOBODY, choices=people())
         if control.field.name == "mask":
             return mask_url(options.mask)
         return getattr(options, control.field.name)

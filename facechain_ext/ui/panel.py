@@ -18,7 +18,7 @@ from facechain_ext.ui import answers
 from facechain_ext.ui.gradio_versions import changed, hidden, paths, photo_drop, switched_accordion, unsaved
 from facechain_ext.ui.ids import element
 from facechain_ext.ui.loaded import loaded
-from facechain_ext.ui.request import AUTO, MASK, MOST_PERSONS, controls
+from facechain_ext.ui.request import AUTO, MASK, MOST_PERSONS, NOBODY, controls
 from facechain_ext.ui.settings import adetailer_runs_us
 from facechain_ext.ui.words import ENGLISH, LANGUAGES, dictionary, labels, say
 from facechain_ext.ui.xyz import adapters
@@ -59,7 +59,8 @@ class Panel:
             with gr.Column(elem_classes=["facechain-foot"]):
                 self._put("line", gr.HTML(answers.empty_line(ENGLISH), elem_id=element(self.tab, "line")))
                 self._put("note", gr.HTML("", elem_id=element(self.tab, "note")))
-                self._put("refresh", hidden(gr.Button, value=say("refresh"), elem_id=element(self.tab, "refresh")))
+                for name in ("refresh", "ended"):
+                    self._put(name, hidden(gr.Button, value=say("refresh"), elem_id=element(self.tab, name)))
 
     def _person(self, number: int) -> None:
         """One person, in the order in which one thinks: who, how much, when, where; the rest folded away."""
@@ -67,7 +68,7 @@ class Panel:
             label, place = say("photos"), element(self.tab, "photos", number)
             self._made[number, "photos"] = photo_drop(label=label, elem_id=place, elem_classes=["facechain-drop"], scale=2, min_width=240)
             with gr.Column(scale=1, min_width=180):
-                self._made[number, "name"] = self._control(number, "name", gr.Dropdown, choices=answers.people(), value="")
+                self._made[number, "name"] = self._control(number, "name", gr.Dropdown, choices=answers.people(), value=NOBODY)
                 self._put("analyse", gr.Button(say("analyse"), size="sm", elem_id=element(self.tab, "analyse", number)), number)
         self._put("cards", gr.HTML("", elem_id=element(self.tab, "cards", number), elem_classes=["facechain-cards"]), number)
         self._put("drop", hidden(gr.Textbox, elem_id=element(self.tab, "drop", number), show_label=False), number)
@@ -135,9 +136,10 @@ class Panel:
         return values + [self._part("known", number) for number in range(1, MOST_PERSONS + 1)]
 
     def _tell(self, language: str, *values: Any) -> tuple[str, str]:
-        names = [(one.person, one.field.name) for one in controls() if one.field.name != "photos"]
-        known = dict(enumerate(values[len(names) :], 1))
-        return answers.lines(self.tab, dict(zip(names, values, strict=False)), known, language)
+        return answers.lines(*_split(values), language)
+
+    def _ended(self, language: str, *values: Any) -> tuple[str, str]:
+        return answers.ended(self.tab, *_split(values), language)
 
     def _look_again(self, language: str, *values: Any) -> list[Any]:
         """What may have changed since the page was built: checkpoint, files, saved persons."""
@@ -148,6 +150,7 @@ class Panel:
             component = self._made[control.person, control.field.name]
             if control.field.name != "photos":
                 self._on(changed(component), self._tell, self._told, self._lines)
+        self._on(self._part("ended").click, self._ended, self._told, self._lines)
         lists = [self._made[None, "adapter"], *(self._made[number, "name"] for number in range(1, MOST_PERSONS + 1))]
         self._on(self._part("refresh").click, self._look_again, self._told, [*self._lines, self._part("better"), *lists])
         blocks = [self._part("block", number) for number in range(1, MOST_PERSONS + 1)]
@@ -208,6 +211,12 @@ def _arguments(field: Field, make: Callable[..., Any]) -> dict[str, Any]:
     return found
 
 
+def _split(values: Sequence[Any]) -> tuple[dict[tuple[int | None, str], Any], dict[int, Sequence[str]]]:
+    """The values of `Panel._told` as values by person and field, and each person's photos."""
+    names = [(one.person, one.field.name) for one in controls() if one.field.name != "photos"]
+    return dict(zip(names, values, strict=False)), dict(enumerate(values[len(names) :], 1))
+
+
 def choice_label(name: str, choice: str) -> str:
     """What a choice is called on the page."""
     return dictionary(ENGLISH).get(f"choice.{name}.{choice}", choice)
@@ -216,8 +225,8 @@ def choice_label(name: str, choice: str) -> str:
 def _dropped(language: str, files: Any, name: str) -> tuple[str, Any, list[str], Any]:
     """Photos came or went: small pictures of them; where there are some, nobody from the library, and no note that they are missing."""
     found = paths(files)
-    other = gr.update(value="") if found else gr.update()
-    return answers.plain_cards(found, name, language), other, found, other
+    other, note = (gr.update(value=NOBODY), "") if found else (gr.update(), gr.update())
+    return answers.plain_cards(found, name, language), other, found, note
 
 
 def _analyse(language: str, files: Any, adapter: str, analyser: str, face: float) -> tuple[str, str]:
@@ -250,4 +259,4 @@ def _delete(language: str, name: str) -> list[Any]:
 
 def _names(gone: str | None = None) -> list[Any]:
     """Updates for every list of saved persons."""
-    return [gr.update(choices=answers.people(), **({"value": ""} if gone else {})) for _ in range(MOST_PERSONS)]
+    return [gr.update(choices=answers.people(), **({"value": NOBODY} if gone else {})) for _ in range(MOST_PERSONS)]

@@ -21,6 +21,8 @@ MOST_PERSONS, MOST_PHOTOS = 4, 6
 WHOLE, LEFT_TO_RIGHT, MASK = "whole", "left to right", "mask"
 BOTH, FIRST, SECOND = "both", "first", "second"
 AUTO = "auto"
+NOBODY = "—"
+"""In the panel's list of saved persons: none of them. gradio 3.41 cannot show an empty choice, nor one with another name."""
 PERSON_KEY = "FaceChain person {}"
 ERROR_KEY = "FaceChain error"
 
@@ -208,6 +210,8 @@ def from_values(values: Mapping[tuple[int | None, str], Any], *, api: bool) -> R
 
 def _cast(declared: Field, value: Any) -> Any:
     """A control's value in the option's kind: sliders give whole floats for numbers, uploads a single file or a list."""
+    if declared.name == "name" and value == NOBODY:
+        return ""
     if declared.kind is int and isinstance(value, float) and value.is_integer():
         return int(value)
     if declared.kind is float and isinstance(value, int) and not isinstance(value, bool):

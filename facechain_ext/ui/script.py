@@ -155,7 +155,8 @@ def fail(p: Any, reason: str) -> None:
         run.plan = None
     log.warning("The picture is made without the face. %s", reason)
     p.extra_generation_params[ERROR_KEY] = reason
-    last_trouble[tab_of(p)] = reason
+    if not getattr(p, "is_api", False):
+        last_trouble[tab_of(p)] = reason
     if getattr(p, "is_api", False) and stated_strict(args_of(p)):
         refuse(p, reason)
     elif settings.setting("note", True):

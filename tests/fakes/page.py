@@ -83,6 +83,7 @@ class Component:
         self.given, self.value, self.label = given, given.get("value"), given.get("label")
         self.elem_id, self.choices = given.get("elem_id"), given.get("choices")
         self.visible = given.get("visible", True)
+        self._check_choices()
         for name in EVENTS.get(self.kind, ()):
             setattr(self, name, Event())
         Page.made.append(self)
@@ -95,6 +96,12 @@ class Component:
         for name in ("choices", "visible"):
             if name in update:
                 setattr(self, name, update[name])
+        self._check_choices()
+
+    def _check_choices(self) -> None:
+        """gradio 3.41's Dropdown takes texts alone, and shows none that is empty."""
+        if self.kind == "Dropdown":
+            assert all(isinstance(one, str) and one for one in self.choices), self.choices
 
     def __enter__(self) -> Component:
         assert self.kind in LAYOUT, f"gr.{self.kind} holds nothing"

@@ -52,7 +52,9 @@ class Panel:
         self.page.wait_for_timeout(seconds * 1000)
 
     def part(self, name: str, person: int | None = None) -> Any:
-        return self.page.locator("#" + "-".join(map(str, filter(None, ("facechain-txt2img", name, person)))))
+        return self.page.locator(
+            "#" + "-".join(map(str, filter(None, ("facechain-txt2img", name, person))))
+        ).first  # gradio 3 repeats some ids
 
     def open(self) -> None:
         """Open the panel by its head, which also switches it on."""
@@ -79,7 +81,7 @@ class Panel:
         """A small picture, until the line below it changes."""
         for name, value in (("steps", 1), ("width", 64), ("height", 64)):
             self.number(f"#txt2img_{name}", value)
-        before = self.page.locator("#html_log_txt2img").text_content()
+        before = self.page.locator("#html_log_txt2img").first.text_content()
         self.page.locator("#txt2img_generate").click()
         wait = "before => document.querySelector('#html_log_txt2img').textContent.trim() !== before.trim()"
         self.page.wait_for_function(wait, arg=before or "", timeout=LONG)
@@ -140,7 +142,7 @@ def test_a_picture_without_the_face_says_why_beside_the_panel(panel, noise):
     panel.photos(noise)
     panel.generate()
     assert "without the face" in panel.line() and "No face found in photo 1" in panel.line()
-    assert "No face found in photo 1" in panel.page.locator("#html_log_txt2img").inner_text()
+    assert "No face found in photo 1" in panel.page.locator("#html_log_txt2img").first.inner_text()
 
 
 def test_a_mask_is_painted(panel):
@@ -184,7 +186,7 @@ def test_a_picture_pasted_back_restores_the_panel(panel, webui):
     try:
         panel.number("#facechain-txt2img-weight-1", 0.85)
         panel.generate()
-        info = panel.page.locator("#html_info_txt2img").inner_text()
+        info = panel.page.locator("#html_info_txt2img").first.inner_text()
         assert "FaceChain person 1" in info and "0.85" in info
         fresh = Panel(panel.page.context.browser, webui)
         fresh.page.locator("#txt2img_prompt textarea").fill(info)

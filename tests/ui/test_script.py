@@ -182,7 +182,7 @@ def prepare(kind, attached, models, monkeypatch):
 def test_the_picture_is_made_and_the_reason_told_everywhere(kind, script, attached, models, tmp_path, monkeypatch, caplog):
     args, says = troubles(tmp_path, models)[kind]
     prepare(kind, attached, models, monkeypatch)
-    p = Processing(script, args, is_api=True)
+    p = Processing(script, args)
     with caplog.at_level(logging.WARNING, "facechain"):
         assert p.run(X) == "a picture"
     from facechain_ext.ui.script import last_trouble
@@ -214,9 +214,12 @@ def test_trouble_is_forgotten_with_the_next_picture(script, attached):
     from facechain_ext.ui.script import last_trouble
 
     attached.unsupported = "This checkpoint is SDXL."
-    run(script, asked())
+    Processing(script, asked()).run(X)
+    assert last_trouble == {"txt2img": "This checkpoint is SDXL."}
+    run(script, asked())  # over the API: nobody looks at the panel
     attached.unsupported = None
-    p = run(script, asked())
+    p = Processing(script, asked())
+    p.run(X)
     assert last_trouble == {} and "FaceChain error" not in p.extra_generation_params and len(attached.plans) == 1
 
 
