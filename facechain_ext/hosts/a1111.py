@@ -24,14 +24,21 @@ def unet_of(model: Any) -> nn.Module:
     return model.model.diffusion_model
 
 
+def computing_in(model: Any) -> torch.dtype:
+    """The type of the UNet's weights where they compute; fp8 is for storage only."""
+    from modules import devices
+
+    dtype = next(unet_of(model).parameters()).dtype
+    return devices.dtype if torch.finfo(dtype).bits < 16 else dtype
+
+
 def attach(current: webui.Pass, model: Any) -> None:
     """Hook the UNet of `model` for this pass; `current.closing` takes the hooks away."""
     from modules import devices, shared
 
     unet, adapter = unet_of(model), current.adapter
     assert adapter is not None
-    dtype = next(unet.parameters()).dtype
-    webui.place(adapter, devices.device, devices.dtype if torch.finfo(dtype).bits < 16 else dtype)  # fp8 is for storage only
+    webui.place(adapter, devices.device, computing_in(model))
     if shared.cmd_opts.lowvram or shared.cmd_opts.medvram:
         current.closing.callback(webui.rest, adapter)
     seen: list[tuple[int, int]] = []

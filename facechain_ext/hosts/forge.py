@@ -28,6 +28,13 @@ def unet_of(model: Any) -> nn.Module:
     return model.forge_objects.unet.model.diffusion_model
 
 
+def computing_in(model: Any) -> torch.dtype:
+    """The type of the UNet's activations, which may differ from that of its stored weights."""
+    inner = model.forge_objects.unet.model
+    dtype = getattr(inner, "computation_dtype", None) or next(inner.diffusion_model.parameters()).dtype
+    return dtype if torch.finfo(dtype).bits >= 16 else torch.float16
+
+
 def attach(current: webui.Pass, model: Any) -> None:
     """Put a patched clone of the UNet's patcher in its place for this pass; `current.closing` puts the other back and empties the patch."""
     adapter = current.adapter
@@ -35,7 +42,7 @@ def attach(current: webui.Pass, model: Any) -> None:
     original = model.forge_objects.unet
     patched = original.clone()
     _make_room(adapter, original.load_device)
-    webui.place(adapter, original.load_device, _computing_in(original.model))
+    webui.place(adapter, original.load_device, computing_in(model))
     if _little_memory():
         current.closing.callback(webui.rest, adapter)
     current.injector = Injector(adapter, current.persons, heads=find_sites(unet_of(model)).heads)
@@ -78,12 +85,6 @@ def _call(current: webui.Pass, x: Tensor, options: dict) -> Call | None:
     marks = options.get("cond_mark")
     layout = rows.marked(marks.tolist()) if marks is not None else rows.chunked(options["cond_or_uncond"], x.shape[0])
     return current.call(None if layout is None else rows.tiled(layout, x.shape[0]), (shape[2], shape[3]))
-
-
-def _computing_in(model: Any) -> torch.dtype:
-    """The type of the UNet's activations, which may differ from that of its stored weights."""
-    dtype = getattr(model, "computation_dtype", None) or next(model.diffusion_model.parameters()).dtype
-    return dtype if torch.finfo(dtype).bits >= 16 else torch.float16
 
 
 def _memory() -> Any:

@@ -344,4 +344,14 @@ def cost(adapter: Adapter, latent: tuple[int, int] = (64, 64), persons: int = 1)
     attention = sum(2 * (h * w) ** 2 * width for (h, w), width in zip(grids, widths, strict=True))
     linear = sum(16 * h * w * width**2 for (h, w), width in zip(grids, widths, strict=True))
     unet = UNET_PER_TOKEN * latent[0] * latent[1] * (widths[0] / 320) ** 2 + attention
-    return Cost(megabytes=round(adapter.bytes / 1e6), percent=round(100 * persons * (linear + attention) / unet))
+    return Cost(megabytes=round(_bytes_when_placed(adapter) / 1e6), percent=round(100 * persons * (linear + attention) / unet))
+
+
+def _bytes_when_placed(adapter: Adapter) -> int:
+    """Memory of the layers in the type of the loaded checkpoint, in which they will compute."""
+    import torch
+
+    model = loaded_model()
+    if model is None or supports(model):
+        return adapter.bytes
+    return sum(parameter.numel() for parameter in adapter.layers.parameters()) * torch.finfo(_host(model).computing_in(model)).bits // 8

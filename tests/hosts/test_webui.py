@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from facechain_ext.engine.adapter import Adapter, AdapterSizes
@@ -95,10 +96,20 @@ def test_hires_fix_will_cut_the_first_pass_to_size(monkeypatch):
     assert second.shape == (512, 1024) and second[:256].min() == 1
 
 
-def test_cost_of_the_published_adapter():
-    """208 million numbers (FACTS §2.4), half precision; by hand 164e9 of 402e9 multiplications at 512×512, twice that for two persons."""
-    import torch
+def test_memory_is_reckoned_in_the_type_of_the_checkpoint(monkeypatch):
+    """32 bits before it is loaded; in a host that computes with 16, half of that."""
+    adapter, model = networks.adapter(), engine(PatchedUNet(networks.ldm_unet()))
+    monkeypatch.delitem(sys.modules, "modules.sd_models", raising=False)
+    numbers = sum(parameter.numel() for layer in adapter.layers for parameter in layer.parameters())
+    assert webui.cost(adapter).megabytes == round(4 * numbers / 1e6)
+    install(monkeypatch, model)
+    model.forge_objects.unet.model.computation_dtype = torch.float16
+    assert webui.cost(adapter).megabytes == round(2 * numbers / 1e6)
 
+
+def test_cost_of_the_published_adapter(monkeypatch):
+    """208 million numbers (FACTS §2.4), half precision; by hand 164e9 of 402e9 multiplications at 512×512, twice that for two persons."""
+    monkeypatch.delitem(sys.modules, "modules.sd_models", raising=False)
     channels = (320, 320, 640, 640, 1280, 1280, 1280, 1280, 1280, 1280, 640, 640, 640, 320, 320, 320)
     with torch.device("meta"):
         published = Adapter(AdapterSizes(resampler=networks.RESAMPLER, channels=channels)).half()
@@ -110,8 +121,6 @@ def test_cost_of_the_published_adapter():
 
 
 def _published_layers(channels):
-    import torch
-
     from facechain_ext.engine.gate import GatedLayer
 
     with torch.device("meta"):

@@ -53,20 +53,28 @@ def largest(one: Pictures, other: Pictures) -> int:
 
 
 def off_on_off(make: Callable[..., Pictures], what: dict | None = None, **request: object) -> tuple[Pictures, Pictures]:
-    """A picture without us, one with the face, and proof that without us it is as before, whichever way we are off."""
+    """A picture without us, one with the face, and proof that without us it is as before."""
     off = make(None, **request)
     on = make(what or face(), **request)
     assert on.trouble is None
     assert largest(on, off) > 2, "the face changes nothing"
     assert largest(make(None, **request), off) == 0, "the face left something behind"
-    assert largest(make(face(enabled=False), **request), off) == 0, "switched off is not off"
-    assert largest(make(face(person(weight=0)), **request), off) == 0, "weight 0 is not off"
     return off, on
 
 
 @pytest.mark.parametrize("request_", CASES.values(), ids=CASES.keys())
 def test_off_on_off(webui: WebUI, request_):
     off_on_off(webui.make, **request_)
+
+
+OFF = {"switched off": face(enabled=False), "weight 0": face(person(weight=0)), "nobody": face() | {"persons": []}}
+
+
+@pytest.mark.parametrize("case", ["plain", "AND × batch of two", "hires, latent"])
+def test_every_way_of_being_off(webui: WebUI, case):
+    off = webui.make(None, **CASES[case])
+    for how, what in OFF.items():
+        assert largest(webui.make(what, **CASES[case]), off) == 0, how
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
