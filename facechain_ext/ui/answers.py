@@ -116,10 +116,10 @@ def lines(
 
 
 def ended(tab: str, values: Mapping[tuple[int | None, str], Any], known: Mapping[int, Sequence[str]], language: str) -> tuple[str, str]:
-    """The lines after a generation: told once, why it lacks the face."""
+    """The lines after a generation: also why it lacks the face."""
     from facechain_ext.ui.script import last_trouble
 
-    return lines(values, known, language, last_trouble.pop(tab, ""))
+    return lines(values, known, language, last_trouble.get(tab, ""))
 
 
 def summary(asked: Request, language: str) -> str:
