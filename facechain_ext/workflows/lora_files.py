@@ -76,11 +76,14 @@ class LoraFile:
     triggers: tuple[str, ...] = ()
 
 
-def lora_file(path: Path) -> LoraFile:
-    """Look at a file. BadWeights where it is no whole LoRA, UnsupportedModel where it is for another model than SD1.5."""
+def lora_file(path: Path, *, text_width: int = SD15_TEXT) -> LoraFile:
+    """Look at a file. BadWeights where it is no whole LoRA, UnsupportedModel where it is for another model than SD1.5.
+
+    text_width: of the text the checkpoint in use reads, where that is another of SD1.5's structure (the demo world's is 128).
+    """
     shapes, metadata = read_header(path)
     kind = _kind(path, shapes)
-    _refuse_other_models(path, shapes, metadata)
+    _refuse_other_models(path, shapes, metadata, text_width)
     ranks = [] if kind == "lycoris" else _ranks(path, shapes)
     layers = len({key.split(".")[0] if key.startswith("lora_") else key.rsplit(".", 2)[0] for key in shapes if not key.endswith("alpha")})
     return LoraFile(
@@ -155,15 +158,16 @@ def _kind(path: Path, shapes: Shapes) -> Kind:
     raise BadWeights(f"{path.name} is no LoRA (its first tensor is {min(shapes)}): choose a LoRA for SD1.5.")
 
 
-def _refuse_other_models(path: Path, shapes: Shapes, metadata: Mapping[str, str]) -> None:
+def _refuse_other_models(path: Path, shapes: Shapes, metadata: Mapping[str, str], text_width: int) -> None:
     foreign = next((model for pattern, model in FOREIGN if any(map(pattern.search, shapes))), None)
     width = next((shape[1] for key, shape in shapes.items() if TEXT_KEYS.search(key) and _inner(key) and len(shape) > 1), None)
     if width is None and _said(metadata, "ss_base_model_version").startswith(("sd_v2", "sdxl")):
         width = 1024 if _said(metadata, "ss_base_model_version").startswith("sd_v2") else 2048
-    if foreign is None and width not in (None, SD15_TEXT):
+    if foreign is None and width not in (None, text_width):
         foreign = MODELS.get(int(width or 0), f"another model (text of width {width})")
     if foreign:
-        raise UnsupportedModel(f"{path.name} is a LoRA for {foreign}: choose one for SD1.5, which the face adapters are made for.")
+        wanted = "for SD1.5" if text_width == SD15_TEXT else f"for text of width {text_width}, as the checkpoint in use"
+        raise UnsupportedModel(f"{path.name} is a LoRA for {foreign}: choose one {wanted}.")
     if not any(UNET.match(key) or TEXT_ENCODER.match(key) for key in shapes):
         found = f"its first tensor is {min(shapes)}"
         raise UnsupportedModel(f"{path.name} is a LoRA for a model that is not known here ({found}): choose one for SD1.5.")

@@ -94,6 +94,15 @@ def test_loras_for_other_models_are_refused_by_name(tmp_path, shapes, model) -> 
         lora_file(write(tmp_path / "x.safetensors", shapes))
 
 
+def test_a_lora_for_a_checkpoint_of_another_width_fits_that_one_alone(tmp_path) -> None:
+    small = write(tmp_path / "x.safetensors", pair(f"{DOTTED}.to_k.lora_A.weight", f"{DOTTED}.to_k.lora_B.weight", 128))
+    assert lora_file(small, text_width=128).rank == 2
+    with pytest.raises(UnsupportedModel, match="width 128"):
+        lora_file(small)
+    with pytest.raises(UnsupportedModel, match=r"for SD1\.5: choose one for text of width 128"):
+        lora_file(write(tmp_path / "y.safetensors", KOHYA), text_width=128)
+
+
 @pytest.mark.parametrize(
     ("shapes", "said"),
     [
