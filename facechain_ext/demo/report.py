@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from facechain_ext.demo.judge import Judge, view
-from facechain_ext.demo.model import demo_files
+from facechain_ext.demo.model import TRAINED, demo_files
 from facechain_ext.demo.random import SIDE
 from facechain_ext.demo.reader import ATTRIBUTES, Reader, labels_of
 from facechain_ext.demo.world import appearance, draw, person, scene
@@ -50,6 +50,8 @@ from facechain_ext.training.reader import read, right, unseen
 NAME, SUMMARY = "demo-report", "Measure the demo model: a table and a picture sheet."
 SHOWN = 8
 
+JUDGE = TRAINED / "judge.safetensors"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReportSettings:
@@ -64,7 +66,7 @@ class ReportSettings:
     checkpoint: str = option("", "checkpoint; empty: the demo model's")
     encoder: str = option("", "face encoder; empty: the demo model's")
     adapter: str = option("", "adapter; empty: the demo model's")
-    judge: str = option("", "the judge's weights; empty: those train-judge trained")
+    judge: str = option("", "the judge's weights; empty: those that come with the product")
     reader: str = option("", "the reader's weights; empty: those train-reader trained")
     loras: str = option("", "style LoRAs as blueprint=file,woodcut=file; empty: this is not measured")
     control: str = option("", "openpose ControlNet; empty: this is not measured")
@@ -119,7 +121,7 @@ class Bench:
         self.encoder: FaceEncoder = read_encoder(Path(settings.encoder or files.encoder))
         self.adapter = read_adapter(Path(settings.adapter or files.adapter))
         self.judge, self.reader = Judge(), Reader()
-        self.judge.load_state_dict(load_weights(Path(settings.judge or default_folder("judge") / WEIGHTS)))
+        self.judge.load_state_dict(load_weights(Path(settings.judge or JUDGE)))
         self.reader.load_state_dict(load_weights(Path(settings.reader or default_folder("reader") / WEIGHTS)))
         self.eyes = Demo() if check(None)[0] else None
 
