@@ -6,17 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
 from facechain_ext.errors import BadInput, BadWeights, MissingPackage
-from facechain_ext.faces.types import Face
-from facechain_ext.faces.vetting import Report, vet
 from facechain_ext.log import log
 from facechain_ext.store.library import Addition, Saved
 from facechain_ext.ui.loaded import Loaded, opened
 from facechain_ext.ui.request import AUTO, Picture
+
+if TYPE_CHECKING:
+    from facechain_ext.faces.types import Face
+    from facechain_ext.faces.vetting import Report
 
 THUMBNAIL = 112
 
@@ -47,6 +49,7 @@ def analyse(loaded: Loaded, photos: Sequence[Picture], *, adapter: str = AUTO, a
 
 def _reports(loaded: Loaded, photos: Sequence[Any], adapter: str, analyser: Any, face: int | None) -> Sequence[Report]:
     """One report per photo, by the encoder's comparison where weights are there for it."""
+    from facechain_ext.faces.vetting import vet
     from facechain_ext.workflows.people import look
 
     try:

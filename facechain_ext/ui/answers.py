@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from io import BytesIO
 from pathlib import Path
@@ -18,7 +19,7 @@ from facechain_ext.options import fields_of, format_value
 from facechain_ext.ui import analysis, request
 from facechain_ext.ui.ids import element
 from facechain_ext.ui.loaded import loaded
-from facechain_ext.ui.request import AUTO, MOST_PERSONS, NOBODY, Control, PanelOptions, PersonOptions, Picture, Request
+from facechain_ext.ui.request import AUTO, MOST_PERSONS, NOBODY, Control, PanelOptions, PersonOptions, Picture, Request, Wanted
 from facechain_ext.ui.settings import facexlib_folder, let_adetailer_run_us, models_folder, offline, shared_models
 from facechain_ext.ui.words import ENGLISH, declared_in, languages, say, translate_all
 
@@ -95,31 +96,42 @@ def bad(text: str, language: str) -> str:
     return f'<span class="facechain-warning">⚠ {escape(translate_all(text, language))}</span>'
 
 
-def lines(
-    values: Mapping[tuple[int | None, str], Any], known: Mapping[int, Sequence[str]], language: str, trouble: str = ""
-) -> tuple[str, str]:
-    """The head's and the foot's line for the panel's values.
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What the lines are told of the panel: values by person and field, each person's photos by path, and why those are of no use."""
 
-    known: the paths of each person's photos. trouble: why the picture that was just made lacks the face.
-    """
-    counted = {(number, "photos"): list(files) for number, files in known.items()}
+    values: Mapping[tuple[int | None, str], Any]
+    known: Mapping[int, Sequence[str]]
+    doubts: Mapping[int, str]
+
+
+def lines(told: Told, language: str, trouble: str = "") -> tuple[str, str]:
+    """The head's and the foot's line for what the panel holds. trouble: why the picture that was just made lacks the face."""
+    counted = {(number, "photos"): list(files) for number, files in told.known.items()}
     try:
-        asked = request.from_values({**values, **counted}, api=False)
+        asked = request.from_values({**told.values, **counted}, api=False)
     except FaceChainError as error:
         return closed_line("⚠", language), line([], [translate_all(str(error), language)], language)
     if not asked.persons:
         return closed_line(say("nobody", language) if asked.panel.enabled else "", language), empty_line(language)
-    warnings = against(asked, language)
+    warnings = against(asked, language) + [doubt(one, told.doubts, language) for one in asked.persons if told.doubts.get(one.number)]
     if trouble and not warnings:
         warnings = [say("last", language, reason=translate_all(trouble, language))]
     return closed_line(summary(asked, language), language), line(plan(asked, language), warnings, language)
 
 
-def ended(tab: str, values: Mapping[tuple[int | None, str], Any], known: Mapping[int, Sequence[str]], language: str) -> tuple[str, str]:
+def doubt(person: Wanted, doubts: Mapping[int, str], language: str) -> str:
+    """Why a person cannot be learnt from the photos that were looked at."""
+    name = person.options.name or say("person", language, number=person.number)
+    reason = say("doubt", language, name=name, reason=translate_all(doubts[person.number], language))
+    return say("warn", language, reason=reason)
+
+
+def ended(tab: str, told: Told, language: str) -> tuple[str, str]:
     """The lines after a generation: also why it lacks the face."""
     from facechain_ext.ui.script import last_trouble
 
-    return lines(values, known, language, last_trouble.get(tab, ""))
+    return lines(told, language, last_trouble.get(tab, ""))
 
 
 def summary(asked: Request, language: str) -> str:
@@ -187,14 +199,15 @@ def _small(path: str, at: int) -> bytes:
         return b""
 
 
-def analysed(files: Sequence[str], adapter: str, analyser: str, face: int, language: str) -> tuple[str, str]:
-    """The aligned faces with what was seen, and an offer of better face analysis where that would help."""
+def analysed(files: Sequence[str], adapter: str, analyser: str, face: int, language: str) -> tuple[str, str, str]:
+    """The aligned faces with what was seen; why none of the photos is of use, or empty; and an offer of better face analysis."""
     try:
         seen = analysis.analyse(loaded, pictures_of(files), adapter=adapter, analyser=analyser, face=face)
     except FaceChainError as error:
-        return bad(str(error), language), offer(language)
+        return bad(str(error), language), "", offer(language)
     found = [card(one.thumbnail, *verdict(one.report, language), one.report.number, language) for one in seen]
-    return cards(found), offer(language)
+    useless = "" if any(one.report.usable for one in seen) else seen[0].report.problems[0].sentence
+    return cards(found), useless, offer(language)
 
 
 def pictures_of(files: Sequence[str]) -> list[Picture]:

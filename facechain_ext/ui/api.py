@@ -18,7 +18,6 @@ from modules import shared
 
 from facechain_ext import __version__
 from facechain_ext.errors import BadInput, BadWeights, FaceChainError
-from facechain_ext.faces.vetting import Report
 from facechain_ext.store.library import Saved
 from facechain_ext.ui import analysis, request, xyz
 from facechain_ext.ui.loaded import loaded
@@ -157,7 +156,7 @@ def photos_of(texts: Sequence[Any]) -> list[request.Picture]:
 
 def seen_json(seen: analysis.Seen) -> dict[str, Any]:
     """A photo's report as JSON."""
-    report: Report = seen.report
+    report = seen.report
     return {
         "hash": seen.hash,
         "size": list(seen.size),

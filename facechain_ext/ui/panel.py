@@ -84,6 +84,7 @@ class Panel:
             self._made[number, "face"] = self._control(number, "face", gr.Slider, info=say("face_hint"))
             self._saving(number)
         self._put("known", gr.State([]), number)
+        self._put("doubt", gr.State(""), number)
 
     def _saving(self, number: int) -> None:
         """Keeping a person for another day."""
@@ -133,13 +134,13 @@ class Panel:
     def _told(self) -> list[Any]:
         """What the lines depend on: every control but the photos themselves, and what is known of those."""
         values = [self._made[one.person, one.field.name] for one in controls() if one.field.name != "photos"]
-        return values + [self._part("known", number) for number in range(1, MOST_PERSONS + 1)]
+        return values + [self._part(name, number) for name in ("known", "doubt") for number in range(1, MOST_PERSONS + 1)]
 
     def _tell(self, language: str, *values: Any) -> tuple[str, str]:
-        return answers.lines(*_split(values), language)
+        return answers.lines(told_of(values), language)
 
     def _ended(self, language: str, *values: Any) -> tuple[str, str]:
-        return answers.ended(self.tab, *_split(values), language)
+        return answers.ended(self.tab, told_of(values), language)
 
     def _look_again(self, language: str, *values: Any) -> list[Any]:
         """What may have changed since the page was built: checkpoint, files, saved persons."""
@@ -170,13 +171,13 @@ class Panel:
 
     def _connect_person(self, number: int) -> None:
         photos, name, known = self._made[number, "photos"], self._made[number, "name"], self._part("known", number)
-        cards, region = self._part("cards", number), self._made[number, "region"]
+        cards, doubt, region = self._part("cards", number), self._part("doubt", number), self._made[number, "region"]
         looked = [photos, self._made[None, "adapter"], self._made[None, "analyser"], self._made[number, "face"]]
         lines = self._event(self._tell, self._told, self._lines)
-        self._on(photos.change, _dropped, [photos, name], [cards, name, known, self._part("note")]).then(**lines)
+        self._on(photos.change, _dropped, [photos, name], [cards, name, known, doubt, self._part("note")]).then(**lines)
         self._on(name.change, answers.chosen, [name, known], [photos, cards])
         self._on(name.input, answers.unchosen, [name, known], [cards])
-        self._on(self._part("analyse", number).click, _analyse, looked, [cards, self._part("better")]).then(**lines)
+        self._on(self._part("analyse", number).click, _analyse, looked, [cards, doubt, self._part("better")]).then(**lines)
         self._on(self._part("drop", number).change, _leave_out, [self._part("drop", number), photos], [photos, self._part("drop", number)])
         self._on(region.change, lambda _language, where: gr.update(visible=where == MASK), [region], [self._part("mask", number)])
         names = [self._made[n, "name"] for n in range(1, MOST_PERSONS + 1)]
@@ -211,10 +212,11 @@ def _arguments(field: Field, make: Callable[..., Any]) -> dict[str, Any]:
     return found
 
 
-def _split(values: Sequence[Any]) -> tuple[dict[tuple[int | None, str], Any], dict[int, Sequence[str]]]:
-    """The values of `Panel._told` as values by person and field, and each person's photos."""
+def told_of(values: Sequence[Any]) -> answers.Told:
+    """The values of `Panel._told`, sorted."""
     names = [(one.person, one.field.name) for one in controls() if one.field.name != "photos"]
-    return dict(zip(names, values, strict=False)), dict(enumerate(values[len(names) :], 1))
+    known, doubts = values[len(names) : len(names) + MOST_PERSONS], values[len(names) + MOST_PERSONS :]
+    return answers.Told(values=dict(zip(names, values, strict=False)), known=dict(enumerate(known, 1)), doubts=dict(enumerate(doubts, 1)))
 
 
 def choice_label(name: str, choice: str) -> str:
@@ -222,14 +224,14 @@ def choice_label(name: str, choice: str) -> str:
     return dictionary(ENGLISH).get(f"choice.{name}.{choice}", choice)
 
 
-def _dropped(language: str, files: Any, name: str) -> tuple[str, Any, list[str], Any]:
+def _dropped(language: str, files: Any, name: str) -> tuple[str, Any, list[str], str, Any]:
     """Photos came or went: small pictures of them; where there are some, nobody from the library, and no note that they are missing."""
     found = paths(files)
     other, note = (gr.update(value=NOBODY), "") if found else (gr.update(), gr.update())
-    return answers.plain_cards(found, name, language), other, found, note
+    return answers.plain_cards(found, name, language), other, found, "", note
 
 
-def _analyse(language: str, files: Any, adapter: str, analyser: str, face: float) -> tuple[str, str]:
+def _analyse(language: str, files: Any, adapter: str, analyser: str, face: float) -> tuple[str, str, str]:
     return answers.analysed(paths(files), adapter, analyser, int(face), language)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from facechain_ext.options import fields_of
-from facechain_ext.ui.request import PanelOptions, PersonOptions
+from facechain_ext.ui.request import MOST_PERSONS, PanelOptions, PersonOptions
 
 FOLDER = Path(__file__).parents[1] / "presets" / "words"
 ENGLISH = "en"
@@ -70,7 +70,8 @@ def labels(language: str) -> dict[str, str]:
     """English text on the page → the language's, for the script that translates what was built before the language was known."""
     known = dictionary(language)
     page = {text: known[key] for key, text in dictionary(ENGLISH).items() if "{" not in text and key in known}
-    return page | {text: known[key] for key, text in declared().items() if key in known}
+    people = {say("person", number=n): say("person", language, number=n) for n in range(1, MOST_PERSONS + 1)}
+    return page | people | {text: known[key] for key, text in declared().items() if key in known}
 
 
 def declared() -> dict[str, str]:

@@ -130,6 +130,17 @@ def test_photos_are_dropped_looked_at_and_vetted(shown, noise):
     assert "facechain-bad" in cards[1] and "No face found in photo 2." in cards[1] and "left out" in cards[1]
 
 
+def test_photos_that_are_of_no_use_are_told_before_a_picture_is_made(shown, noise):
+    enable(shown)
+    shown.set("photos", 1, [noise])
+    shown.press("analyse", 1)
+    assert "⚠ Person 1: No face found in photo 1. Pictures will be made without the face." in shown.text("line")
+    shown.set("photos", 1, [noise, str(ASTRONAUT)])
+    assert "⚠" not in shown.text("line")
+    shown.press("analyse", 1)
+    assert "⚠" not in shown.text("line")
+
+
 def enable(shown: Shown) -> None:
     switch = next(one for one in Page.made if one.kind == "Checkbox" and one.label == "FaceChain")
     shown.values[switch] = True
@@ -307,7 +318,7 @@ def test_chinese_by_the_browser_and_by_the_host(host, noise):
     shown.set("photos", 1, [str(ASTRONAUT), noise])
     assert shown.text("line").startswith("1 个人物 · 2 张照片")
     shown.press("analyse", 1)
-    assert "照片 2中没有找到人脸" in shown.text("cards", 1)
+    assert "照片 2 中没有找到人脸" in shown.text("cards", 1)
     assert answers.language_of(Request("de-DE")) == "en" and answers.fixed_language() == ""
     host.shared.opts.localization = "zh_CN"
     assert answers.language_of(Request("de-DE")) == "zh" == answers.fixed_language()

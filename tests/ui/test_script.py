@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import importlib.util
 import logging
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -77,6 +79,27 @@ def test_the_entry_shows_one_script_and_not_its_base(host):
     module = load_entry()
     found = [thing for thing in vars(module).values() if isinstance(thing, type) and issubclass(thing, Script)]
     assert [one.__name__ for one in found] == ["FaceChain"]
+
+
+START = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from types import SimpleNamespace
+from tests.fakes import page
+nothing = lambda *a, **k: None
+page.install(SimpleNamespace(setitem=lambda d, k, v: d.__setitem__(k, v), delitem=nothing, delattr=nothing), Path())
+import fastapi, PIL.Image
+before = set(sys.modules)
+import runpy
+runpy.run_path(sys.argv[1] + "/scripts/facechain.py")
+print(sorted({name.partition(".")[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names)))
+"""
+
+
+def test_loading_the_script_loads_nothing_but_our_own_files():
+    done = subprocess.run([sys.executable, "-c", START, str(ENTRY.parents[1])], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "['facechain_ext']", done.stdout + done.stderr
 
 
 def test_callbacks_are_registered_once_however_often_the_scripts_load(host):
