@@ -138,7 +138,7 @@ def layer(case: Case) -> dict[str, float]:
 def unet(case: Case) -> dict[str, float]:
     """The whole UNet with hooks: plain and at three weights."""
     io = case.io("unet")
-    scale = case.sizes["scale"]
+    scale = float(case.sizes["scale"])
     names = {"unet_plain": ("eps_plain", None), "unet_scale_0": ("eps_scale_0.0", 0.0), "unet_scale": (f"eps_scale_{scale}", scale)}
     names["unet_scale_1"] = ("eps_scale_1.0", 1.0)
     return {name: relative(predict(case, io, io["x"], io["t"], weight), io[key]) for name, (key, weight) in names.items()}
