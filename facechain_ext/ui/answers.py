@@ -168,15 +168,15 @@ def cost(asked: Request, language: str) -> list[str]:
 
 
 def against(asked: Request, language: str) -> list[str]:
-    """Why pictures will be made without the face, as far as it can be told before."""
+    """Why pictures will be made without the face, as far as it can be told before: checkpoint, files, whether the adapter fits."""
     from facechain_ext.hosts import webui
     from facechain_ext.weights.locate import encoder_file
 
-    reasons = [webui.supports()]
     try:
         encoder_file(models_folder(), loaded.adapter_path(asked.panel.adapter))
+        reasons = [webui.supports(None, loaded.adapter_here(asked.panel.adapter))]
     except (FaceChainError, OSError) as error:
-        reasons.append(str(error))
+        reasons = [webui.supports(), str(error)]
     return [say("warn", language, reason=translate_all(reason, language)) for reason in reasons if reason]
 
 
