@@ -117,7 +117,8 @@ def lines(told: Told, language: str, trouble: str = "") -> tuple[str, str]:
     warnings = against(asked, language) + [doubt(one, told.doubts, language) for one in asked.persons if told.doubts.get(one.number)]
     if trouble and not warnings:
         warnings = [say("last", language, reason=translate_all(trouble, language))]
-    return closed_line(summary(asked, language), language), line(plan(asked, language), warnings, language)
+    head = f"⚠ {summary(asked, language)}" if warnings else summary(asked, language)
+    return closed_line(head, language), line(plan(asked, language), warnings, language)
 
 
 def doubt(person: Wanted, doubts: Mapping[int, str], language: str) -> str:

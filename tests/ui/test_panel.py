@@ -173,6 +173,7 @@ def test_the_wrong_checkpoint_is_told_before(shown, monkeypatch):
     monkeypatch.setattr(webui, "supports", lambda *_: "This checkpoint is SDXL; FaceChain works with SD1.5 checkpoints only.")
     enable(shown)
     shown.set("photos", 1, [str(ASTRONAUT)])
+    assert shown.text("closed") == "⚠ Person 1 · weight 0.5"
     assert "⚠ This checkpoint is SDXL" in shown.text("line") and "without the face" in shown.text("line")
 
 
