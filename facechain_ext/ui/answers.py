@@ -395,10 +395,13 @@ def pasted_note(params: Mapping[str, Any]) -> Any:
 
 def _panel_value(panel: PanelOptions, name: str) -> Any:
     """The value of a pasted option; None for an adapter that is not here."""
-    from facechain_ext.ui.xyz import adapters
+    from facechain_ext.weights.locate import found, named
 
     value = getattr(panel, name)
-    return None if name == "adapter" and value not in (AUTO, *adapters()) else value
+    if name != "adapter" or value == AUTO:
+        return value
+    here = named([one for one in found(models_folder()) if one.kind == "adapter"], value)
+    return None if here is None else here.name
 
 
 def _read(params: Mapping[str, Any]) -> Any:

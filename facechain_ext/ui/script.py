@@ -155,7 +155,7 @@ def fail(p: Any, reason: str) -> None:
         run.plan = None
     log.warning("The picture is made without the face. %s", reason)
     p.extra_generation_params[ERROR_KEY] = reason
-    if not getattr(p, "is_api", False):
+    if not getattr(p, "is_api", False) and not inner.is_inner(p):
         last_trouble[tab_of(p)] = reason
     if getattr(p, "is_api", False) and stated_strict(args_of(p)):
         refuse(p, reason)

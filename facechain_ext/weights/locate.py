@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -43,10 +43,16 @@ def adapter_file(folder: Path, name: str = "") -> Path:
             f"No FaceChain adapter is in {folder}: put adapter_maj_mask_large_new_reg001_faceshuffle_00290001.ckpt "
             "(or another FACT adapter) there."
         )
-    chosen = next((one for one in adapters if name in ("", one.name, one.path.name)), None)
+    chosen = adapters[0] if not name else named(adapters, name)
     if chosen is None:
         raise BadWeights(f"There is no adapter {name!r} in {folder}: choose {_or([one.name for one in adapters])}.")
     return chosen.path
+
+
+def named(files: Sequence[Found], name: str) -> Found | None:
+    """The file of that name: with its folder, or without, as an info text states it."""
+    exact = next((one for one in files if one.name == name), None)
+    return exact or next((one for one in files if name in (one.path.name, one.path.stem)), None)
 
 
 def encoder_file(folder: Path, beside: Path | None = None) -> Path:

@@ -305,6 +305,13 @@ def test_pasting_a_mask_and_an_adapter_that_is_not_here(shown):
     assert request.mask_code(shown.value("mask", 1), "mask") == code and "The adapter film is not here" in shown.text("note")
 
 
+def test_an_adapter_in_a_folder_is_found_by_the_name_in_the_info_text(shown, models):
+    (models / "FaceChain" / "sub").mkdir()
+    (models / "FaceChain" / "small.safetensors").rename(models / "FaceChain" / "sub" / "small.safetensors")
+    shown.values.update(paste(shown.panel, params()))
+    assert shown.value("adapter") == "sub/small"
+
+
 def test_damaged_parameters_are_left_alone(shown):
     pasted = paste(shown.panel, {"FaceChain person 1": "weight: much"})
     assert set(pasted.values()) <= {False, ""}

@@ -58,7 +58,7 @@ def test_a_file_that_changes_is_looked_at_again(folder):
 
 def test_an_adapter_by_name_by_file_or_the_first(folder):
     assert adapter_file(folder).name == "b.safetensors"
-    assert adapter_file(folder, "sub/A") == folder / "sub" / "A.ckpt" == adapter_file(folder, "A.ckpt")
+    assert adapter_file(folder, "sub/A") == folder / "sub" / "A.ckpt" == adapter_file(folder, "A.ckpt") == adapter_file(folder, "A")
 
 
 def test_a_wrong_name_is_answered_with_the_right_ones(folder):
