@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -146,7 +146,8 @@ class Bench:
     def identity(self, number: int, adapter: AnyAdapter, photos: int = 1) -> Identity:
         """Somebody as the engine knows them."""
         crops = torch.from_numpy(self.crops(number, photos))
-        return identify(self.encoder, adapter, crops, [f"{number}-{place}" for place in range(photos)])
+        reader = cast("Adapter", adapter)  # only the resampler is read, which both kinds have
+        return identify(self.encoder, reader, crops, [f"{number}-{place}" for place in range(photos)])
 
     def paint(self, wish: Wish, persons: Sequence[Person] = (), adapter: AnyAdapter | None = None, **more: Any) -> np.ndarray:
         """One picture; more: further fields of the request."""
