@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from tests.live.webui import Pictures, WebUI, encode, face, mask, person, photo
+from tests.live.webui import Pictures, Refused, WebUI, encode, face, mask, person, photo
 
 TEXTURE = encode(
     Image.fromarray(np.random.default_rng(1).integers(0, 255, (12, 12, 3), np.uint8)).resize((192, 192), Image.Resampling.BICUBIC)
@@ -87,10 +87,14 @@ def test_on_twice_is_the_same_picture(webui: WebUI):
 
 
 def test_a_batch_of_three_is_its_three_singles(webui: WebUI):
-    together = webui.make(face(), batch_size=3)
-    for number in range(3):
-        single = webui.make(face(), seed=7 + number).pixels[0]
-        assert np.abs(together.pixels[number].astype(int) - single).max() <= 1
+    """As exactly as without us: on some machines a batch rounds otherwise than a single picture."""
+    by_host, with_face = differences_to_singles(webui, None), differences_to_singles(webui, face())
+    assert with_face <= max(1, 2 * by_host)
+
+
+def differences_to_singles(webui: WebUI, what: dict | None) -> int:
+    together = webui.make(what, batch_size=3).pixels.astype(int)
+    return int(max(np.abs(together[number] - webui.make(what, seed=7 + number).pixels[0]).max() for number in range(3)))
 
 
 def test_img2img(webui: WebUI):
@@ -174,7 +178,7 @@ def a_lora(webui: WebUI) -> str:
     checkpoint = Path(
         next(model["filename"] for model in models if title in (model["title"], model["model_name"], Path(model["filename"]).name))
     )
-    folder = Path(webui.ask("/sdapi/v1/cmd-flags")["lora_dir"])
+    folder = lora_folder(webui, checkpoint)
     if not (checkpoint.is_file() and folder.is_dir()):
         found = [lora["name"] for lora in webui.ask("/sdapi/v1/loras")]
         assert found, "Put an SD1.5 LoRA into the WebUI's folder: it cannot be reached from here."
@@ -182,6 +186,14 @@ def a_lora(webui: WebUI) -> str:
     write_lora(checkpoint, folder / "facechain-live-test.safetensors")
     webui.ask("/sdapi/v1/refresh-loras", {})
     return "facechain-live-test"
+
+
+def lora_folder(webui: WebUI, checkpoint: Path) -> Path:
+    """As the flags say; Forge fails to tell its flags (its answer's schema is wrong), and there it lies beside that of the checkpoints."""
+    try:
+        return Path(webui.ask("/sdapi/v1/cmd-flags")["lora_dir"])
+    except Refused:
+        return checkpoint.parents[1] / "Lora"
 
 
 def write_lora(checkpoint: Path, target: Path) -> None:

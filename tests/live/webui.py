@@ -16,6 +16,8 @@ from PIL import Image, ImageEnhance
 
 ASTRONAUT = Path(__file__).parents[2] / "examples" / "astronaut.png"
 WAIT = 600
+CHANGED = ("token_merging_ratio", "skip_early_cond", "batch_cond_uncond", "pad_cond_uncond")
+"""Settings which these tests override. The hosts give back only those that were ever saved, so every request states them."""
 
 
 class Refused(Exception):
@@ -46,6 +48,8 @@ class WebUI:
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
         self.host = self.ask("/facechain/v1/version")["host"]
+        options = self.ask("/sdapi/v1/options")
+        self.usual = {name: options[name] for name in CHANGED if name in options}
 
     def ask(self, path: str, body: Any = None) -> Any:
         """GET, or POST with a body; Refused where the answer is no 200."""
@@ -61,6 +65,7 @@ class WebUI:
         """Pictures by txt2img, or by img2img where there are init_images. face: our argument, None where we are not named at all."""
         body = {"prompt": "a portrait of a person", "negative_prompt": "blurry", "seed": 7, "steps": 2, "width": 64, "height": 64}
         body |= {"sampler_name": "Euler", "cfg_scale": 7, "save_images": False} | changes
+        body["override_settings"] = self.usual | body.get("override_settings", {})
         if face is not None:
             body["alwayson_scripts"] = body.get("alwayson_scripts", {}) | {"FaceChain": {"args": [face]}}
         if body.get("enable_hr") and self.host == "forge":
@@ -68,12 +73,17 @@ class WebUI:
         answer = self.ask("/sdapi/v1/img2img" if "init_images" in body else "/sdapi/v1/txt2img", body)
         info = json.loads(answer["info"])
         count = body.get("batch_size", 1) * body.get("n_iter", 1)
-        return Pictures(np.stack([decode(picture) for picture in answer["images"][-count:]]), info["infotexts"])
+        first = info["index_of_first_image"]  # before it a grid, after them what ControlNet was given
+        return Pictures(np.stack([decode(picture) for picture in answer["images"][first : first + count]]), info["infotexts"])
 
     def seeded(self, face: dict | None = None, **changes: Any) -> Pictures:
         """As `make`, after a small picture of a fixed seed, which leaves torch's generator, from which Forge encodes, as it was before."""
         self.make(None, steps=1, seed=99)
         return self.make(face, **changes)
+
+    def give_back(self) -> None:
+        """Leave the overridden settings as they were found."""
+        self.make(None, steps=1, override_settings_restore_afterwards=False)
 
     def memory(self) -> float:
         """Memory of the WebUI's process in megabytes."""
