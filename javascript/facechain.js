@@ -150,11 +150,12 @@
         if (button) (button.matches("button") ? button : button.querySelector("button")).click();
     }
 
-    /* The host's line below the pictures changes when a generation has ended; then ours may have something to say. */
+    /* What the host writes below the pictures changes when a generation has ended; then ours may have something to say.
+       gradio's own progress text stands in the same place and is left out. */
     function watchResult(panel, tab) {
-        const log = root().querySelector("#html_log_" + tab), text = log ? log.textContent : "";
-        if (results.has(tab) && results.get(tab) !== text) refresh(panel, "ended");
-        results.set(tab, text);
+        const time = root().querySelector(`#html_log_${tab} .performance`), text = time ? time.textContent : "";
+        if (text && results.has(tab) && results.get(tab) !== text) refresh(panel, "ended");
+        if (text || !results.has(tab)) results.set(tab, text);
     }
 
     function watchCheckpoint(panels) {

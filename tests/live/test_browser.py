@@ -81,10 +81,10 @@ class Panel:
         """A small picture, until the line below it changes."""
         for name, value in (("steps", 1), ("width", 64), ("height", 64)):
             self.number(f"#txt2img_{name}", value)
-        before = self.page.locator("#html_log_txt2img").first.text_content()
+        time = "(document.querySelector('#html_log_txt2img .performance') || {}).textContent || ''"
+        before = self.page.evaluate(time)
         self.page.locator("#txt2img_generate").click()
-        wait = "before => document.querySelector('#html_log_txt2img').textContent.trim() !== before.trim()"
-        self.page.wait_for_function(wait, arg=before or "", timeout=LONG)
+        self.page.wait_for_function(f"before => {{ const now = {time}; return now && now !== before; }}", arg=before, timeout=LONG)
         self.wait(4)
 
     def line(self) -> str:
