@@ -200,6 +200,16 @@
         fill(root().querySelector("#" + cards.id.replace("-cards-", "-drop-")), button.dataset.photo);
     });
 
+    /* Deleting a person asks first; it is before gradio hears of the click. */
+    document.addEventListener("click", (event) => {
+        const button = event.target.closest && event.target.closest(`[id^="${PREFIX}"][id*="-delete-"]`);
+        const panel = button && button.closest(`[id$="-panel"]`), found = panel && data(panel);
+        if (found && !window.confirm(found.words.sure[language(found)])) {
+            event.stopPropagation();
+            event.preventDefault();
+        }
+    }, true);
+
     onUiLoaded(tend);
     onAfterUiUpdate(tend);
 })();

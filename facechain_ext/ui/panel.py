@@ -45,7 +45,8 @@ class Panel:
 
     def _build(self) -> None:
         with gr.Column(elem_classes=["facechain-panel"]):
-            words = json.dumps({"zh": labels("zh"), "tips": {one: answers.tips(one) for one in LANGUAGES}}, ensure_ascii=False)
+            said = {"tips": {one: answers.tips(one) for one in LANGUAGES}, "sure": {one: say("delete_sure", one) for one in LANGUAGES}}
+            words = json.dumps({"zh": labels("zh"), **said}, ensure_ascii=False)
             gr.HTML(answers.data(words, answers.fixed_language()), elem_id=element(self.tab, "data"))
             with gr.Row(elem_classes=["facechain-tabs"]):
                 people = [(say("person", number=number), number) for number in range(1, 2)]

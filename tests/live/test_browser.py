@@ -201,6 +201,28 @@ def test_a_picture_pasted_back_restores_the_panel(panel, webui):
         assert urllib.request.urlopen(gone, timeout=60).status == 200
 
 
+def test_deleting_a_saved_person_asks_first(panel, webui):
+    panel.open()
+    panel.photos(ASTRONAUT)
+    panel.part("save", 1).locator(".label-wrap").first.click()
+    panel.part("save-name", 1).locator("textarea, input").first.fill("Browser Gone")
+    panel.part("save-button", 1).click()
+    panel.page.wait_for_function("document.querySelector('#facechain-txt2img-saved-1').innerText.includes('Browser Gone')", timeout=LONG)
+    panel.part("name", 1).locator("input").first.click()
+    panel.page.get_by_role("option", name="Browser Gone").first.click()
+    panel.wait(3)
+    asked: list[str] = []
+    for accept in (False, True):
+        panel.page.once(
+            "dialog", lambda dialog, accept=accept: (asked.append(dialog.message), dialog.accept() if accept else dialog.dismiss())
+        )
+        panel.part("delete", 1).click()
+        panel.wait(3)
+        names = [one["name"] for one in webui.ask("/facechain/v1/persons")["persons"]]
+        assert ("Browser Gone" in names) is not accept
+    assert len(asked) == 2 and "Delete this saved person" in asked[0]
+
+
 def test_chinese_for_a_chinese_browser(browser, webui, noise):
     panel = Panel(browser, webui, "zh-CN")
     panel.open()
