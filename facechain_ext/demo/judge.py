@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 VIEW = 96
 """Side of the square the judge looks at, in pixels of a 128-pixel-high picture."""
-VIEW_TOP = 8
+VIEW_TOP = 12
 EMBEDDING = 128
 WIDTHS = (24, 48, 96, 160)
 DEPTHS = (1, 2, 2, 1)

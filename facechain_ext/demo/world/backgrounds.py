@@ -60,15 +60,15 @@ def _city(canvas: Canvas, wide: float, high: int, rng: np.random.Generator) -> N
     _band(canvas, wide, high, -0.01, (250, 196, 150))
     near, window = canvas.part((84, 86, 120), BEHIND), canvas.part((255, 232, 140), BEHIND)
     far = canvas.part((142, 132, 160), BEHIND)
-    pane = np.array([(0, 0), (0.036, 0), (0.036, 0.05), (0, 0.05)])
+    pane = np.array([(0, 0), (0.05, 0), (0.05, 0.07), (0, 0.07)])
     for x in np.arange(0.0, wide, 0.16):
         top = rng.uniform(0.1, 0.3)
         canvas.refill(np.array([(x + 0.06, top), (x + 0.17, top), (x + 0.17, 1), (x + 0.06, 1)]) * high, far)
     for x in np.arange(0.0, wide, 0.23):
         top = rng.uniform(0.22, 0.5)
         canvas.refill(np.array([(x, top), (x + 0.16, top), (x + 0.16, 1.01), (x, 1.01)]) * high, near)
-        for row in np.arange(top + 0.05, 0.95, 0.1):
-            for column in (0.03, 0.095):
+        for row in np.arange(top + 0.06, 0.95, 0.14):
+            for column in (0.02, 0.09):
                 canvas.refill((pane + np.array((x + column, row))) * high, window)
 
 
@@ -93,7 +93,7 @@ def _library(canvas: Canvas, wide: float, high: int, rng: np.random.Generator) -
     for shelf in np.arange(0.0, 1.0, 0.26):
         x = 0.0
         while x < wide:
-            thick, tall = rng.uniform(0.035, 0.065), rng.uniform(0.15, 0.21)
+            thick, tall = rng.uniform(0.06, 0.1), rng.uniform(0.15, 0.21)
             spine = np.array(
                 [(x, shelf + 0.22 - tall), (x + thick - 0.006, shelf + 0.22 - tall), (x + thick - 0.006, shelf + 0.22), (x, shelf + 0.22)]
             )

@@ -21,9 +21,10 @@ from facechain_ext.demo.world.scene import Appearance, Pose, Scene
 from facechain_ext.demo.world.styles import render
 
 SIZE = 128
-FACE_UNIT = 0.235  # half a mean face's height in parts of the picture's height
-HEAD_HEIGHT = 0.475  # where the middle of the face is
-NECK = 1.18  # root of the neck below the middle of the face
+FACE_UNIT = 0.275  # half a mean face's height in parts of the picture's height
+HEAD_HEIGHT = 0.485  # where the middle of the face is
+NECK = 1.1  # root of the neck below the middle of the face
+BODY = 0.82  # size of the body beside the head: a large head in a small picture, and clothes in it still
 POINTS = ("eye left", "eye right", "nose", "mouth left", "mouth right")
 KEYPOINTS = (  # openpose's 18; its left and right are the person's, ours the picture's
     "nose", "neck", "shoulder left", "elbow left", "wrist left", "shoulder right", "elbow right", "wrist right",
@@ -96,7 +97,7 @@ def _frames(pose: Pose, middle: float, height: int) -> tuple[Frame, Frame]:
     centre = (middle + pose.x * height, (HEAD_HEIGHT + pose.y) * height)
     roll = np.deg2rad(pose.roll)
     neck = (centre[0] - NECK * unit * np.sin(roll), centre[1] + NECK * unit * np.cos(roll))
-    return Frame(centre, unit, pose.roll, pose.yaw), Frame(neck, unit, pose.lean)
+    return Frame(centre, unit, pose.roll, pose.yaw), Frame(neck, BODY * unit, pose.lean)
 
 
 def _draw_person(canvas: Canvas, head: Frame, body: Frame, who: Identity, one: Appearance) -> None:

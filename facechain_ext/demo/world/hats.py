@@ -84,7 +84,7 @@ def _crown(canvas: Canvas, frame: Frame, who: Identity) -> None:
 
 def _top_hat(canvas: Canvas, frame: Frame, who: Identity) -> None:
     wide, line = _skull(who), hat_line(who)
-    tube = [(-wide * 0.9, line), (-wide * 0.98, line - 1.15), (0, line - 1.22), (wide * 0.98, line - 1.15), (wide * 0.9, line)]
+    tube = [(-wide * 0.9, line), (-wide * 0.98, line - 0.95), (0, line - 1.02), (wide * 0.98, line - 0.95), (wide * 0.9, line)]
     canvas.fill(frame.at(tube, HAT_Z), (52, 50, 60), Region.HAT)
     half = wide * 0.9
     canvas.fill(frame.at([(-half, line - 0.32), (half, line - 0.32), (half, line - 0.08), (-half, line - 0.08)], HAT_Z),

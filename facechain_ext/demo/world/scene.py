@@ -89,9 +89,9 @@ def appearance(seed: int, **fixed: Any) -> Appearance:
 
 def _pose(rng: np.random.Generator) -> Pose:
     return Pose(
-        x=float(rng.uniform(-0.09, 0.09)),
-        y=float(rng.uniform(-0.05, 0.05)),
-        scale=float(rng.uniform(0.85, 1.12)),
+        x=float(rng.uniform(-0.075, 0.075)),
+        y=float(rng.uniform(-0.035, 0.045)),
+        scale=float(rng.uniform(0.87, 1.09)),
         roll=float(np.clip(rng.normal(0, 7), -16, 16)),
         yaw=float(rng.uniform(-20, 20)),
         lean=float(rng.uniform(-8, 8)),

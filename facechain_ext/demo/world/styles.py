@@ -113,22 +113,22 @@ def _pencil(sheet: Sheet) -> np.ndarray:
     high, wide = sheet.lines.shape
     y, x = np.mgrid[:high, :wide].astype(np.float32)
     dark = np.clip(1 - _grey(sheet) * _lit(sheet, 0.2) / 255, 0, 1) * (0.4 + 0.6 * sheet.people)
-    hatch = 0.5 + 0.5 * np.sin((x + y) * 1.5 + sheet.noise(6.0) * 0.7)
-    tone = dark * (0.45 + 0.55 * hatch)
+    hatch = 0.5 + 0.5 * np.sin((x + y) * 0.9)
+    tone = dark * (0.68 + 0.32 * hatch)
     lines = np.maximum(sheet.lines * (0.4 + 0.2 * sheet.people), sheet.features * 0.85)
-    graphite = np.clip(tone * 0.85 + lines * 0.7, 0, 0.92) + 0.012 * sheet.noise(0.6)
+    graphite = np.clip(tone * 0.85 + lines * 0.7, 0, 0.92)
     return 248 - graphite[..., None] * np.array((196, 194, 186), np.float32)
 
 
 def _watercolour(sheet: Sheet) -> np.ndarray:
     """Thin colour running over its borders, darker where it dries, bare paper at the rim."""
-    moved = _displaced(sheet.flat, sheet.noise(4.0), sheet.noise(5.0), 0.8)
-    pigment = (255 - moved) * (0.66 + 0.13 * np.clip(sheet.noise(7.0), -1.6, 1.6) + 0.25 * cv2.GaussianBlur(sheet.lines, (0, 0), 0.8))[
+    moved = _displaced(sheet.flat, sheet.noise(6.0), sheet.noise(7.0), 0.8)
+    pigment = (255 - moved) * (0.68 + 0.08 * np.clip(sheet.noise(9.0), -1.6, 1.6) + 0.25 * cv2.GaussianBlur(sheet.lines, (0, 0), 0.8))[
         ..., None
     ]
     high, wide = sheet.lines.shape
     rim = np.minimum(np.minimum(np.arange(wide), np.arange(wide)[::-1])[None], np.minimum(np.arange(high), np.arange(high)[::-1])[:, None])
-    painted = np.clip((rim - 5 + 3.5 * sheet.noise(4.0)) / 2.5, 0, 1)
+    painted = np.clip((rim - 3.5 + 2 * sheet.noise(6.0)) / 2.5, 0, 1)
     return np.array((255, 253, 246), np.float32) - pigment * painted[..., None].astype(np.float32)
 
 
@@ -149,9 +149,9 @@ def _comic(sheet: Sheet) -> np.ndarray:
     y, x = np.mgrid[:high, :wide].astype(np.float32)
     grey = _grey(sheet)[..., None]
     strong = np.clip(grey + 1.35 * (sheet.flat - grey), 0, 255)
-    dots = (np.sin((x + y) * 1.05) * np.sin((x - y) * 1.05) > 0.12).astype(np.float32)
-    shade = np.clip(1.05 - _lit(sheet, 0.5) / sheet.light.level, 0, 0.4) * 1.2 * sheet.people
-    behind = (1 - sheet.people) * 0.16
+    dots = (np.sin((x + y) * 0.8) * np.sin((x - y) * 0.8) > 0.12).astype(np.float32)
+    shade = np.clip(1.05 - _lit(sheet, 0.5) / sheet.light.level, 0, 0.4) * 0.7 * sheet.people
+    behind = (1 - sheet.people) * 0.1
     strong = strong * (1 - cv2.GaussianBlur(dots, (0, 0), 0.5) * (shade + behind))[..., None]
     outline = np.clip(sheet.lines * 1.15, 0, 1) * (0.55 + 0.45 * sheet.people) * (1 - 0.75 * sheet.features)
     return strong * (1 - outline[..., None]) + 12 * outline[..., None]
@@ -159,13 +159,13 @@ def _comic(sheet: Sheet) -> np.ndarray:
 
 def _oil(sheet: Sheet) -> np.ndarray:
     """Thick strokes, warm varnish, a dark rim."""
-    moved = _displaced(sheet.flat, sheet.noise(1.6), sheet.noise(2.0), 0.65)
+    moved = _displaced(sheet.flat, sheet.noise(3.0), sheet.noise(3.5), 0.9)
     body = cv2.medianBlur(np.clip(moved, 0, 255).astype(np.uint8), 3).astype(np.float32)
-    strokes = sheet.noise(0.8, along=4.0)
+    strokes = sheet.noise(1.5, along=8.0)
     high, wide = sheet.lines.shape
     y, x = np.mgrid[:high, :wide].astype(np.float32)
     rim = ((x / wide - 0.5) ** 2 + (y / high - 0.5) ** 2) * 1.1
-    relief = _lit(sheet, 0.35) * (1 + 0.075 * np.clip(strokes, -2, 2)) - rim
+    relief = _lit(sheet, 0.35) * (1 + 0.05 * np.clip(strokes, -2, 2)) - rim
     return body * np.array((0.98, 0.9, 0.74), np.float32) * relief[..., None] + np.array((14, 6, 0), np.float32)
 
 
@@ -181,7 +181,7 @@ def _blueprint(sheet: Sheet) -> np.ndarray:
         0,
         1,
     )
-    paper = np.array((22, 62, 150), np.float32) + 4 * sheet.noise(3.0)[..., None]
+    paper = np.array((22, 62, 150), np.float32)
     return paper * (1 - white[..., None]) + np.array((236, 244, 255), np.float32) * white[..., None]
 
 
@@ -189,7 +189,7 @@ def _woodcut(sheet: Sheet) -> np.ndarray:
     """Two tones: lines cut into dark wood, wider where it is light."""
     high, wide = sheet.lines.shape
     y = np.mgrid[:high, :wide][0].astype(np.float32)
-    wave = 0.5 + 0.5 * np.sin(y * 1.9 + 1.2 * sheet.noise(9.0))
+    wave = 0.5 + 0.5 * np.sin(y * 1.4 + 1.0 * sheet.noise(9.0))
     light = np.clip((_grey(sheet) / 255 * _lit(sheet, 0.3) - 0.1) * (1.15 + 0.4 * sheet.people), 0, 1)
     cut = np.clip((light - 0.1 - 0.75 * wave) * 3 + 0.5, 0, 1) * (
         1 - np.clip(sheet.lines * (0.4 + 0.5 * sheet.people) + sheet.features, 0, 1)
