@@ -87,6 +87,16 @@ def null_tokens(adapter: Adapter, count: int = 144) -> Tensor:
     return adapter.resampler(reader.new_zeros(1, count, adapter.sizes.resampler.in_dim))[0].float().cpu()
 
 
+def single_photos(identity: Identity) -> list[Identity]:
+    """The same person by each photo alone; `join` puts them together again."""
+    count = len(identity.photos)
+    parts = zip(*(whole.chunk(count) for whole in (identity.tokens, identity.null, identity.embeddings)), identity.photos, strict=True)
+    return [
+        Identity(tokens=tokens, null=null, embeddings=own, photos=(photo,), encoder=identity.encoder, adapter=identity.adapter)
+        for tokens, null, own, photo in parts
+    ]
+
+
 def join(identities: Sequence[Identity]) -> Identity:
     """Several photos of one person, already encoded one by one, as one identity; all from the same weights."""
     first = identities[0]

@@ -20,14 +20,15 @@ from typing import TYPE_CHECKING
 
 from facechain_ext.errors import BadInput, CannotWrite
 from facechain_ext.log import log
+from facechain_ext.store import exchange
+from facechain_ext.store.exchange import KIND, SUFFIX
+from facechain_ext.store.merging import merged
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from facechain_ext.engine.identity import Identity
 
-KIND = "facechain-person"
-SUFFIX = ".safetensors"
 LONGEST_NAME = 60
 ILLEGAL = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]+')
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
@@ -142,6 +143,84 @@ class Library:
                 part.unlink(missing_ok=True)
         except OSError as error:
             raise CannotWrite(f"{path} cannot be deleted ({error.strerror}): check that its folder may be written to.") from error
+
+    def merge(self, names: Sequence[str], into: str) -> Saved:
+        """Make one person of several, under a free name or that of one of them, and delete the others.
+
+        Exact: face tokens belong to one photo each, so those of all photos side by side are what all photos together give. Kept are
+        the adapters that everyone has tokens for; a photo that several have counts once; consent remains where everyone has it.
+        """
+        people = list({one.path: one for one in map(self.person, names)}.values())
+        if len(people) < 2:
+            raise BadInput("Choose at least two different people to merge.")
+        target = self._path(into)
+        if target.exists() and not any(target.samefile(one.path) for one in people):
+            raise BadInput(f"There is a person called {target.stem} already: choose another name, or one of those that are merged.")
+        tensors, metadata = merged(people, self.identity, self.originals)
+        self._write(target, tensors, metadata, exclusive=not target.exists())
+        for one in people:
+            if not target.samefile(one.path):
+                self.delete(one.name)
+        return self.person(target.stem)
+
+    def alike(self, names: Sequence[str]) -> float | None:
+        """The least mean cosine between the photos of any two of these people, to warn before different people are merged."""
+        people = [self.person(name) for name in names]
+        if len({one.encoder for one in people}) > 1:
+            return None
+        vectors = [self._tensors(one)[0]["embeddings"] for one in people]
+        return min((float((a @ b.T).mean()) for n, a in enumerate(vectors) for b in vectors[n + 1 :]), default=None)
+
+    def exported(self, names: Iterable[str] | None, target: Path) -> Path:
+        """Write some people, or all (None), into one zip file, with their consent and, where they were kept, their photos."""
+        people = self.people() if names is None else [self.person(name) for name in names]
+        if not people:
+            raise BadInput("There is nobody to export: save a person first.")
+        whole = target.with_name(f"{target.name}.{uuid.uuid4().hex}.partial")
+        try:
+            try:
+                exchange.pack({one.name: one.path for one in people}, whole)
+                os.replace(whole, target)
+            finally:
+                whole.unlink(missing_ok=True)
+        except OSError as error:
+            raise CannotWrite(f"{target} cannot be written ({error.strerror}): free some space or check the folder.") from error
+        return target
+
+    def imported(self, file: Path) -> tuple[Saved, ...]:
+        """Take in people from an exported zip or a single person's file; nobody of it where one is not in order. BadInput.
+
+        A name that is taken gets a number; somebody who is here already, the same in everything, is not kept twice.
+        """
+        with exchange.unpacked(file) as found:
+            for name, path in found.items():
+                exchange.checked(name, path)
+            return tuple(self._taken_in(name, path) for name, path in found.items())
+
+    def _taken_in(self, name: str, path: Path) -> Saved:
+        tensors, metadata = exchange.checked(name, path)
+        number, called = 1, clean(name)
+        while True:
+            target = self._path(called if number == 1 else f"{called[: LONGEST_NAME - 6].strip()} ({number})")
+            if target.is_file() and self._holds(target, tensors, metadata):
+                return self.person(target.stem)
+            if not target.exists():
+                try:
+                    self._write(target, tensors, metadata, exclusive=True)
+                    return self.person(target.stem)
+                except BadInput:
+                    log.debug("%s was taken by another process meanwhile.", target)
+            number += 1
+
+    def _holds(self, path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> bool:
+        """Whether a file is this very person: photos, encoder and tokens, whatever was stated and kept beside them."""
+        one = self._read(path)
+        if one is None or (one.photos, one.encoder, dict(one.adapters)) != (
+            tuple(json.loads(metadata["photos"])), metadata["encoder"], json.loads(metadata["adapters"]),
+        ):  # fmt: skip
+            return False
+        mine = self._tensors(one)[0]
+        return set(mine) == set(tensors) and all(mine[key].equal(tensors[key]) for key in mine)
 
     def originals(self, name: str) -> list[bytes]:
         """The original photos that were kept by request, as the files they were."""
