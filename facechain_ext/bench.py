@@ -1,7 +1,8 @@
 """Speed and memory, as JSON: medians and ratios within one run, so that machines can be compared by the ratios.
 
 The published networks at full size with random weights: a UNet step plain, with the adapter, and with a naive formulation of
-the same layer (concatenate, full softmax matrix, nothing cached), interleaved; photo → Identity; import of the package.
+the same layer (concatenate, full softmax matrix, nothing cached), interleaved; photo → Identity; import of the package; the
+first page of a very large history.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def main(argv: Sequence[str] = ()) -> dict[str, Any]:
     parser = argparse.ArgumentParser(prog="bench", description=main.__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args(argv).rounds
-    return {"import": import_time(), "identity": identity_time(), "unet_step": unet_step(rounds)}
+    return {"import": import_time(), "history": first_page(), "identity": identity_time(), "unet_step": unet_step(rounds)}
 
 
 def import_time() -> dict[str, Any]:
@@ -37,6 +38,27 @@ def import_time() -> dict[str, Any]:
         "seconds": round(statistics.median(float(seconds) for seconds, _ in runs), 4),
         "torch_imported": any(torch == "True" for _, torch in runs),
     }
+
+
+def first_page(entries: int = 50_000) -> dict[str, Any]:
+    """Milliseconds until a history of so many entries shows its first page of 50, freshly opened (median), by what is asked for."""
+    import tempfile
+
+    from facechain_ext.store.crowd import fill
+    from facechain_ext.store.history import History
+    from facechain_ext.store.records import Wanted
+    from facechain_ext.workflows.infotext import parse_info
+
+    with tempfile.TemporaryDirectory() as folder:
+        fill(History(Path(folder), parse_info), entries)
+        asked = {
+            "newest": Wanted(user="one"),
+            "of_a_person": Wanted(user="one", person="Anna"),
+            "most_alike": Wanted(user="one", sort="likeness"),
+            "with_words": Wanted(user="one", text="flowers 12345"),
+        }
+        runs = {name: timed(lambda wanted=wanted: History(Path(folder), parse_info).page(wanted), 5) for name, wanted in asked.items()}
+    return {"entries": entries} | {f"{name}_ms": round(1000 * statistics.median(seconds), 1) for name, seconds in runs.items()}
 
 
 def identity_time() -> dict[str, Any]:

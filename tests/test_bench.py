@@ -37,3 +37,20 @@ def test_the_package_imports_without_torch() -> None:
 def test_ratios_are_of_medians_to_the_plain_step() -> None:
     found = bench.summary({"plain": [1.0, 2.0, 9.0], "adapter": [3.0, 2.5, 3.5], "naive": [4.0, 5.0, 6.0]})
     assert found == {"plain_s": 2.0, "adapter_s": 3.0, "naive_s": 5.0, "adapter_to_plain": 1.5, "naive_to_plain": 2.5}
+
+
+def test_the_first_page_is_asked_of_a_history_of_that_size(monkeypatch) -> None:
+    from facechain_ext.store.history import History
+
+    asked: list[tuple[int, int]] = []
+    page = History.page
+
+    def watched(self, wanted):
+        found = page(self, wanted)
+        asked.append((self.amount(type(wanted)(user="one")), len(found.entries)))
+        return found
+
+    monkeypatch.setattr(History, "page", watched)
+    figures = bench.first_page(300)
+    assert figures["entries"] == 300 and set(figures) == {"entries", "newest_ms", "of_a_person_ms", "most_alike_ms", "with_words_ms"}
+    assert {amount for amount, _ in asked} == {300} and [shown for _, shown in asked[::5]] == [50, 50, 50, 0]
