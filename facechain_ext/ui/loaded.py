@@ -7,7 +7,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from facechain_ext.errors import BadInput
 from facechain_ext.ui.request import AUTO, MASK, WHOLE, Picture, Request, Wanted
 from facechain_ext.ui.settings import facexlib_folder, models_folder, setting, shared_models
 from facechain_ext.weights.locate import adapter_file, encoder_file
+from facechain_ext.workflows.people import opened
 
 if TYPE_CHECKING:
     import numpy as np
@@ -139,14 +139,6 @@ class Loaded:
                     kept.value = make()
                 kept.key = key
             return kept.value
-
-
-def opened(photos: Sequence[Picture]) -> list:
-    """Photos as RGB, upright, at most as large as is of use. BadPicture."""
-    from facechain_ext.vision.pictures import read, shrink
-    from facechain_ext.workflows.people import LONGEST_SIDE, Photo
-
-    return [Photo(image=shrink(read(BytesIO(photo.data), name=photo.name), LONGEST_SIDE), name=photo.name) for photo in photos]
 
 
 def stamp(path: Path) -> tuple[str, int, int]:

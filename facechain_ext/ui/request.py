@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from facechain_ext.errors import BadInput, BadPicture
 from facechain_ext.options import Field, check, fields_of, from_info, from_mapping, option, to_info, to_mapping
 from facechain_ext.ui.regions import decode, mask_code
 from facechain_ext.workflows.infotext import PAIR, quote
+from facechain_ext.workflows.people import Picture
 
 MOST_PERSONS, MOST_PHOTOS = 4, 6
 WHOLE, LEFT_TO_RIGHT, MASK = "whole", "left to right", "mask"
@@ -119,14 +120,6 @@ class PanelOptions:
 
     def __post_init__(self) -> None:
         check(self)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Picture:
-    """A photo file's bytes and what to call it."""
-
-    data: bytes = field(repr=False)
-    name: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 from facechain_ext.errors import BadInput, NoFace
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
 
 LONGEST_SIDE = 2000
 """Photos are read at most this large: more pixels cost time and tell no more about a face of 112."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A picture file's bytes and what to call it."""
+
+    data: bytes = field(repr=False)
+    name: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +51,13 @@ class Subject:
     faces: tuple[Face, ...]
     crops: tuple[np.ndarray, ...]
     reports: tuple[Report, ...]
+
+
+def opened(photos: Sequence[Picture]) -> list[Photo]:
+    """Photos as RGB, upright, at most as large as is of use. BadPicture."""
+    from facechain_ext.vision.pictures import read, shrink
+
+    return [Photo(image=shrink(read(BytesIO(photo.data), name=photo.name), LONGEST_SIDE), name=photo.name) for photo in photos]
 
 
 def head_crop(analyser: FaceAnalyser, image: Image.Image, face: Face) -> np.ndarray:
