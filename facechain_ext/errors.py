@@ -41,7 +41,17 @@ class OutOfMemory(FaceChainError):
     """The device ran out of memory; the message says what would need less."""
 
 
+class PictureFailed(FaceChainError):
+    """One picture could not be finished; another seed or size may go well."""
+
+
 class Interrupted(FaceChainError):
     """The person stopped the work; what was finished is kept."""
+
+    exit_code = 130
+
+
+class Skipped(FaceChainError):
+    """The person leaves out the picture that is being made; the work goes on with the next one."""
 
     exit_code = 130

@@ -97,6 +97,16 @@ class FaceAnalyser(Protocol):
         ...
 
 
+class PictureCheck(Protocol):
+    """Looks for nudity in a finished picture (RGB PIL)."""
+
+    name: str
+
+    def objects(self, picture: Image.Image, *, strict: bool = False) -> bool:
+        """Whether the picture is not to be shown. strict: already on slight signs, for subjects who look under 18."""
+        ...
+
+
 def left_to_right(faces: Sequence[Face]) -> list[Face]:
     """The faces in the order in which a person counts them."""
     return sorted(faces, key=lambda face: (face.box[0], face.box[1]))

@@ -23,6 +23,16 @@ class Lora:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Listed:
+    """A LoRA the host lists. name: as in a prompt; file: path or file name; alias: the name it was trained under; hashes: any known."""
+
+    name: str
+    file: str
+    alias: str = ""
+    hashes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Control:
     """A ControlNet unit: model file or name, the picture ready for the model (a skeleton, edges, …), its weight and part of the steps."""
 
@@ -31,6 +41,19 @@ class Control:
     weight: float = 1.0
     start: float = 0.0
     end: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hires:
+    """A second pass at `scale` times the size: enlarged by the host's upscaler of that name ("": its first), repainted by `strength`.
+
+    steps: of the second pass, 0 for as many as the first has. The identity is held in both.
+    """
+
+    scale: float = 2.0
+    strength: float = 0.45
+    steps: int = 0
+    upscaler: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +83,7 @@ class Paint:
     controls: tuple[Control, ...] = ()
     adapter: Adapter | None = None
     persons: tuple[Person, ...] = ()
+    hires: Hires | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +96,10 @@ class Painted:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Where the work is: picture index (from 0) of count, step (finished steps) of steps; preview where the host has one."""
+    """Where the work is: picture index (from 0) of count, step (finished steps) of steps; preview where the host has one.
+
+    steps counts both passes where there are two; preview: small, RGB, about once a second at most.
+    """
 
     picture: int
     pictures: int
@@ -82,7 +109,7 @@ class Progress:
 
 
 Report = Callable[[Progress], None]
-"""Called after each step; raising Interrupted from it stops the work between steps."""
+"""Called after each step; what it raises (Interrupted, Skipped) ends `paint` between two steps; pictures handed over are finished."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +124,10 @@ class Folders:
 
 
 class Host(Protocol):
-    """A place that makes pictures."""
+    """A place that makes pictures.
+
+    A generator of `paint` that is closed early ends the work. Memory: OutOfMemory. One picture that cannot be finished: PictureFailed.
+    """
 
     name: str
     folders: Folders
@@ -116,6 +146,14 @@ class Host(Protocol):
 
     def loras(self) -> list[str]:
         """LoRAs in the host's folder."""
+        ...
+
+    def listed_loras(self) -> list[Listed]:
+        """The same with what tells them apart; quick, from the host's own cache or the files' heads."""
+        ...
+
+    def upscalers(self) -> list[str]:
+        """Upscalers by the host's names, the one that is taken unasked first."""
         ...
 
     def controlnets(self) -> list[str]:

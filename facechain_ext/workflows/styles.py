@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path, PureWindowsPath
 from typing import Literal
 
+from facechain_ext.hosts.types import Listed
 from facechain_ext.workflows.adapting import adapted, cleaned
 
 PRESETS = Path(__file__).parents[1] / "presets" / "styles.json"
@@ -51,16 +52,6 @@ class Style:
     def prompt_for(self, subject: str, *, minor: bool = False) -> str:
         """The prompt to fill in for a subject; of one's own style only the words that say who is there are changed."""
         return adapted(self.prompt if self.own else cleaned(self.prompt), subject, minor=minor)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Listed:
-    """A LoRA the host lists. name: as in a prompt; alias: the name it was trained under; hashes: any that the host knows."""
-
-    name: str
-    file: str
-    alias: str = ""
-    hashes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
