@@ -141,7 +141,7 @@
     }
 
     const painted = new Map();
-    const results = new Map();
+    const watched = new WeakSet();
     let checkpoint = null;
 
     /* What may have changed since the server built the page: checkpoint, files, saved persons, the words' language. */
@@ -150,12 +150,17 @@
         if (button) (button.matches("button") ? button : button.querySelector("button")).click();
     }
 
-    /* What the host writes below the pictures changes when a generation has ended; then ours may have something to say.
-       gradio's own progress text stands in the same place and is left out. */
-    function watchResult(panel, tab) {
-        const time = root().querySelector(`#html_log_${tab} .performance`), text = time ? time.textContent : "";
-        if (text && results.has(tab) && results.get(tab) !== text) refresh(panel, "ended");
-        if (text || !results.has(tab)) results.set(tab, text);
+    /* A generation has ended when the host hides its Skip button again; then ours may have something to say. */
+    function watchEnd(panel, tab) {
+        const button = root().querySelector(`#${tab}_skip`);
+        if (!button || watched.has(button)) return;
+        watched.add(button);
+        let running = false;
+        new MutationObserver(() => {
+            const before = running;
+            running = button.style.display === "block";
+            if (before && !running) refresh(panel, "ended");
+        }).observe(button, {attributes: true, attributeFilter: ["style"]});
     }
 
     function watchCheckpoint(panels) {
@@ -184,7 +189,7 @@
                 const head = panel.querySelector(".label-wrap");
                 if (head) head.addEventListener("click", () => refresh(panel));
             }
-            watchResult(panel, tab);
+            watchEnd(panel, tab);
             for (const holder of panel.querySelectorAll(".facechain-canvas")) {
                 if (!painted.has(holder)) painted.set(holder, paintable(holder));
                 painted.get(holder)();

@@ -138,7 +138,7 @@ class Panel:
         return values + [self._part(name, number) for name in ("known", "doubt") for number in range(1, MOST_PERSONS + 1)]
 
     def _tell(self, language: str, *values: Any) -> tuple[str, str]:
-        return answers.lines(told_of(values), language)
+        return answers.since(self.tab, told_of(values), language)
 
     def _ended(self, language: str, *values: Any) -> tuple[str, str]:
         return answers.ended(self.tab, told_of(values), language)

@@ -209,7 +209,7 @@ def test_deleting_a_saved_person_asks_first(panel, webui):
     panel.part("save-button", 1).click()
     panel.page.wait_for_function("document.querySelector('#facechain-txt2img-saved-1').innerText.includes('Browser Gone')", timeout=LONG)
     panel.part("name", 1).locator("input").first.click()
-    panel.page.get_by_role("option", name="Browser Gone").first.click()
+    panel.part("name", 1).locator('[data-testid=dropdown-option][aria-label="Browser Gone"]').first.click()
     panel.wait(3)
     asked: list[str] = []
     for accept in (False, True):
