@@ -129,12 +129,16 @@ def test_a_region_in_only_masked_inpainting_is_that_of_the_whole_picture(webui: 
 
 
 def test_a_region_changes_its_side_more(webui: WebUI):
-    """The UNet mixes the whole picture, so the other side is bounded, not equal: by less than half of the change inside."""
-    request = {"width": 128, "height": 128}
+    """The UNet mixes the whole picture, so the other side is bounded, not equal: by less than half of the change inside.
+
+    CFG 2, for at 7 two thirds of what random weights paint is black or white already, where no change shows.
+    """
+    request = {"width": 128, "height": 128, "cfg_scale": 2}
     off = webui.make(None, **request)
-    on = webui.make(face(person(region="mask", mask=mask(128, 128, 0, 0, 64, 128))), **request)
-    change = np.abs(on.pixels[0].astype(float) - off.pixels[0]).mean((0, 2))
-    assert change[84:].mean() < 0.5 * change[:44].mean()
+    for box, inside, outside in (((0, 0, 64, 128), slice(0, 44), slice(84, 128)), ((64, 0, 128, 128), slice(84, 128), slice(0, 44))):
+        on = webui.make(face(person(region="mask", mask=mask(128, 128, *box))), **request)
+        change = np.abs(on.pixels[0].astype(float) - off.pixels[0]).mean((0, 2))
+        assert change[outside].mean() < 0.5 * change[inside].mean(), box
 
 
 def test_two_persons_side_by_side(webui: WebUI):
