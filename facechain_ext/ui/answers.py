@@ -423,11 +423,10 @@ def _read(params: Mapping[str, Any]) -> Any:
 
 
 def library_name(name: str, photos: Sequence[str]) -> str:
-    """The saved person that an info text means: by the photos, else by the name; empty where there is none."""
+    """The saved person that an info text means: of that name and with those photos, else with the photos; empty where there is none."""
     library = loaded.library()
-    known = library.known_by(photos)
-    if known is None and name:
-        known = next((one for one in library.people() if one.name == name and (not photos or set(photos) <= set(one.photos))), None)
+    of_name = [one for one in library.people() if name and one.name == name and (not photos or set(photos) <= set(one.photos))]
+    known = of_name[0] if of_name else library.known_by(photos)
     return known.name if known is not None else ""
 
 

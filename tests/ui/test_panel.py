@@ -289,6 +289,16 @@ def test_pasting_restores_every_field_and_finds_the_person_by_photo(shown):
     assert shown.text("note") == "⚠ Person 2: these photos (0000aaaa1111) are not in the library: drop them here again."
 
 
+def test_of_two_persons_with_the_same_photo_the_named_one_is_pasted(shown):
+    shown.set("photos", 3, [str(ASTRONAUT)])
+    for name in ("Anna", "Eva"):
+        shown.values[shown.component("save-name", 3)] = name
+        shown.press("save-button", 3)
+    for name in ("Anna", "Eva"):
+        shown.values.update(paste(shown.panel, params(**{"FaceChain person 1": f"name: {name}, photos: f07f3d10116f"})))
+        assert shown.value("name", 1) == name
+
+
 def test_pasting_a_picture_without_us_switches_off(shown):
     switch = next(one for one in Page.made if one.kind == "Checkbox" and one.label == "FaceChain")
     pasted = paste(shown.panel, {"Steps": "20"})
