@@ -115,6 +115,23 @@ def to_mapping(values: Any) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
 
 
+def json_schema(cls: type, base64: Sequence[str] = ()) -> dict[str, Any]:
+    """JSON Schema of the options as an object. base64: the fields whose texts are files."""
+    return {"type": "object", "additionalProperties": False, "properties": {one.name: _property(one, base64) for one in fields_of(cls)}}
+
+
+def _property(declared: Field, base64: Sequence[str]) -> dict[str, Any]:
+    text = {"type": "string", **({"contentEncoding": "base64"} if declared.name in base64 else {})}
+    made: dict[str, Any] = {"title": declared.option.label, "description": declared.option.help}
+    made["default"] = list(declared.default) if declared.kind is tuple else declared.default
+    if declared.kind is tuple:
+        return made | {"type": "array", "items": text, "maxItems": int(declared.option.maximum or 0)}
+    made |= {int: {"type": "integer"}, float: {"type": "number"}, str: text, bool: {"type": "boolean"}}[declared.kind]
+    made["type"] = [made["type"], "null"] if declared.optional else made["type"]
+    limits = {"minimum": declared.option.minimum, "maximum": declared.option.maximum, "enum": list(declared.option.choices) or None}
+    return made | {key: value for key, value in limits.items() if value is not None}
+
+
 def to_info(values: Any) -> dict[str, str]:
     """The fields that belong into a picture's info text, by their key there; unset optional ones are left out."""
     found = ((declared, getattr(values, declared.name)) for declared in fields_of(type(values)) if declared.option.info)

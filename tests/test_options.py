@@ -8,7 +8,18 @@ from dataclasses import dataclass
 import pytest
 
 from facechain_ext.errors import BadInput
-from facechain_ext.options import add_arguments, check, fields_of, from_arguments, from_info, from_mapping, option, to_info, to_mapping
+from facechain_ext.options import (
+    add_arguments,
+    check,
+    fields_of,
+    from_arguments,
+    from_info,
+    from_mapping,
+    json_schema,
+    option,
+    to_info,
+    to_mapping,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,3 +85,12 @@ def test_command_line() -> None:
     assert made == Example(weight=1.5, count=4, kind="photo", loud=True)
     assert "in %" in parser.format_help() and "(default 0.5)" in parser.format_help()
     check(made)
+
+
+def test_the_schema_states_kinds_limits_and_what_may_be_left_out() -> None:
+    made = json_schema(Example, base64=("note",))
+    assert made["additionalProperties"] is False and set(made["properties"]) == {one.name for one in fields_of(Example)}
+    weight, note, kind, loud = (made["properties"][name] for name in ("weight", "note", "kind", "loud"))
+    assert (weight["type"], weight["minimum"], weight["maximum"], weight["default"]) == ("number", 0, 2, 0.5)
+    assert (note["type"], note["contentEncoding"], note["default"]) == (["string", "null"], "base64", None)
+    assert "photo" in kind["enum"] and loud["type"] == "boolean" and "minimum" not in loud

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from facechain_ext.errors import BadInput, BadPicture
-from facechain_ext.options import Field, check, fields_of, from_info, from_mapping, option, to_info, to_mapping
+from facechain_ext.options import Field, check, fields_of, from_info, from_mapping, json_schema, option, to_info, to_mapping
 from facechain_ext.ui.regions import decode, mask_code
 from facechain_ext.workflows.infotext import PAIR, quote
 from facechain_ext.workflows.people import Picture
@@ -244,27 +244,9 @@ def _files(paths: Sequence[Any]) -> tuple[Picture, ...]:
 
 def schema() -> dict[str, Any]:
     """JSON Schema of the REST form."""
-    panel = _schema_of(PanelOptions)
-    panel["properties"]["persons"] = {"type": "array", "maxItems": MOST_PERSONS, "items": _schema_of(PersonOptions)}
+    panel = json_schema(PanelOptions)
+    panel["properties"]["persons"] = {"type": "array", "maxItems": MOST_PERSONS, "items": json_schema(PersonOptions, ("photos", "mask"))}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "FaceChain", **panel}
-
-
-def _schema_of(cls: type) -> dict[str, Any]:
-    return {"type": "object", "additionalProperties": False, "properties": {one.name: _property(one) for one in fields_of(cls)}}
-
-
-def _property(declared: Field) -> dict[str, Any]:
-    made: dict[str, Any] = {"title": declared.option.label, "description": declared.option.help}
-    made["default"] = list(declared.default) if declared.kind is tuple else declared.default
-    if declared.kind is tuple:
-        return made | {
-            "type": "array",
-            "items": {"type": "string", "contentEncoding": "base64"},
-            "maxItems": int(declared.option.maximum or 0),
-        }
-    made["type"] = {int: "integer", float: "number", str: "string", bool: "boolean"}[declared.kind]
-    limits = {"minimum": declared.option.minimum, "maximum": declared.option.maximum, "enum": list(declared.option.choices) or None}
-    return made | {key: value for key, value in limits.items() if value is not None}
 
 
 def person_info(options: PersonOptions, photos: Sequence[str]) -> str:
