@@ -16,7 +16,7 @@ from facechain_ext.errors import BadInput, CannotWrite
 from facechain_ext.log import log
 from facechain_ext.store import index, pictures, reconcile, thumbnails
 from facechain_ext.store.names import owner, part
-from facechain_ext.store.records import Changes, Entry, Page, Parse, Record, Wanted
+from facechain_ext.store.records import OTHERS, Changes, Entry, Page, Parse, Record, Wanted
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -118,6 +118,22 @@ class History:
             pictures.delete(draft)
         self._tidy({path for path in mine.rglob("*") if path.is_dir()} | {mine})
         return amount
+
+    def set_aside(self, user: str, ids: Iterable[int]) -> list[Entry]:
+        """Move pictures that were not chosen into the folder `others` beside them, and return them as they are then."""
+        entries = [entry for entry in self._entries(user, list(ids)) if not entry.aside and entry.there]
+        for entry in entries:
+            target = entry.path.parent / OTHERS / entry.path.name
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                entry.path.replace(target)
+            except OSError as error:
+                raise CannotWrite(f"{entry.path} cannot be moved ({error.strerror}): check that its folder may be written to.") from error
+            values = (target.relative_to(self.folder).as_posix(), entry.id)
+            self._written(
+                lambda connection, values=values: connection.execute("UPDATE OR REPLACE pictures SET path = ? WHERE id = ?", values)
+            )
+        return self._entries(user, [entry.id for entry in entries])
 
     def reindex(self) -> Changes:
         """Bring the index to what lies in the folder, after files were moved, deleted, edited or put there by hand."""

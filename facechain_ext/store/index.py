@@ -17,7 +17,7 @@ from typing import Any
 from facechain_ext.errors import BadInput, CannotWrite
 from facechain_ext.log import log
 from facechain_ext.store.names import owner
-from facechain_ext.store.records import Entry, Record, Wanted
+from facechain_ext.store.records import OTHERS, Entry, Record, Wanted
 
 PATIENCE = 30
 """Seconds that a process waits for another one's writing."""
@@ -28,6 +28,9 @@ COLUMNS = (
 )  # fmt: skip
 FILLED = 0x46436869
 """The application_id of an index that has taken in the pictures that lay in the folder before it."""
+
+ASIDE = f"*/????-??-??/{OTHERS}/*"
+"""Where pictures lie that were not chosen."""
 
 FACELESS = -2.0
 """The rank of pictures without a likeness: below every cosine."""
@@ -181,6 +184,7 @@ def conditions(wanted: Wanted) -> tuple[str, list[Any]]:
     found += [("made >= ?", datetime.combine(wanted.since, datetime.min.time()).timestamp())] if wanted.since else []
     found += [("made < ?", datetime.combine(wanted.until + timedelta(days=1), datetime.min.time()).timestamp())] if wanted.until else []
     found += [("rank >= ?", max(wanted.least, -1.0))] if wanted.least is not None else []
+    found += [(f"(path GLOB '{ASIDE}') = ?", int(wanted.aside))] if wanted.aside is not None else []
     found += [("instr(words, ?) > 0", word) for word in words]
     return " AND ".join(condition for condition, _ in found), [value for _, value in found]
 

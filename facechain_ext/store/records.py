@@ -13,6 +13,10 @@ Parse = Callable[[str], tuple[str, str, dict[str, str]]]
 """An info text → prompt, negative prompt and settings."""
 
 
+OTHERS = "others"
+"""The folder, within a day's, of pictures that were made to choose from and not chosen."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """How a picture came about.
@@ -54,12 +58,18 @@ class Entry(Record):
         """Whether the file still lies where it was; where not, a re-index finds it or drops the entry."""
         return self.path.is_file()
 
+    @property
+    def aside(self) -> bool:
+        """Whether it was made to choose from and not chosen."""
+        return self.path.parent.name == OTHERS
+
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
     """Which pictures of one user. None: whichever; person or style "": those without one; since, until: both days included.
 
-    text: words that all occur in prompt, names, LoRAs or seed; least: the least likeness; sort: newest or most alike first.
+    text: words that all occur in prompt, names, LoRAs or seed; least: the least likeness; aside: only those not chosen, or only the
+    others; sort: newest or most alike first.
     """
 
     user: str
@@ -69,6 +79,7 @@ class Wanted:
     until: date | None = None
     text: str = ""
     least: float | None = None
+    aside: bool | None = None
     sort: Literal["newest", "likeness"] = "newest"
 
 

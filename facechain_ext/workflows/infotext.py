@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
+from collections.abc import Mapping
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from facechain_ext import __version__
-from facechain_ext.options import format_value, to_info
+from facechain_ext.options import format_value
 
 if TYPE_CHECKING:
-    from facechain_ext.hosts.types import Host, Paint
-    from facechain_ext.workflows.people import Subject
+    from facechain_ext.engine.identity import Identity
+    from facechain_ext.hosts.types import Hires, Host, Lora, Paint
 
 PAIR = re.compile(r'\s*([\w][\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
 NOTE = "AI-generated picture made with FaceChain for WebUI; it shows no real event."
 
 
-def info_text(host: Host, request: Paint, options: Any, subject: Subject, *, seed: int, likeness: float | None, judge: str) -> str:
-    """Prompts, then the settings line: WebUI's names first, ours with the prefix FaceChain."""
-    tags = "".join(f" <lora:{Path(str(lora.source)).stem}:{format_value(lora.weight)}>" for lora in request.loras)
+def info_text(
+    host: Host, request: Paint, pairs: Mapping[str, str], identity: Identity, *, seed: int, likeness: float | None, judge: str
+) -> str:
+    """Prompts, then the settings line: WebUI's names first, ours with the prefix FaceChain (`pairs`: what the workflow states)."""
+    tags = "".join(f" <lora:{lora_name(lora)}:{format_value(lora.weight)}>" for lora in request.loras)
     name, _, short_hash = host.checkpoint().partition(" [")
-    adapter = request.adapter
+    adapter, hires = request.adapter, request.hires
     settings: dict[str, str] = {
         "Steps": str(request.steps),
         "Sampler": request.sampler,
@@ -32,16 +35,35 @@ def info_text(host: Host, request: Paint, options: Any, subject: Subject, *, see
         "Model hash": short_hash.rstrip("]"),
         "Model": name,
         "Clip skip": str(request.clip_skip) if request.clip_skip > 1 else "",
+        **(hires_pairs(hires) if hires else {}),
         **{f"ControlNet {i}": control_text(control) for i, control in enumerate(request.controls)},
-        **to_info(options),
+        **pairs,
         "FaceChain adapter": f"{adapter.name} [{adapter.fingerprint}]" if adapter else "",
-        "FaceChain encoder": subject.identity.encoder,
-        "FaceChain photos": " ".join(subject.identity.photos),
+        "FaceChain encoder": identity.encoder,
+        "FaceChain photos": " ".join(identity.photos),
         "FaceChain likeness": f"{likeness:.3f} by {judge}" if likeness is not None else f"no face found by {judge}",
         "Version": f"FaceChain {__version__} {host.name}",
     }
     line = ", ".join(f"{key}: {quote(value)}" for key, value in settings.items() if value)
     return f"{request.prompt}{tags}\nNegative prompt: {request.negative}\n{line}"
+
+
+def hires_pairs(hires: Hires) -> dict[str, str]:
+    """The second pass in the WebUI's words."""
+    return {
+        "Denoising strength": format_value(hires.strength),
+        "Hires upscale": format_value(hires.scale),
+        "Hires steps": str(hires.steps) if hires.steps else "",
+        "Hires upscaler": hires.upscaler,
+    }
+
+
+def lora_name(lora: Lora) -> str:
+    """A LoRA as a prompt calls it: the host's name, or the name of its file."""
+    if isinstance(lora.source, Path):
+        return lora.source.stem
+    name = PureWindowsPath(lora.source).name
+    return name.removesuffix(".safetensors")
 
 
 def control_text(control: Any) -> str:

@@ -16,18 +16,24 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from facechain_ext.engine.encoder import FaceEncoder
+    from facechain_ext.engine.identity import Identity
     from facechain_ext.faces.types import Face, FaceAnalyser
     from facechain_ext.workflows.people import Subject
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judge:
-    """Measures likeness to one person. encoder: the name of what measures; own: the embeddings of the person's photos."""
+    """Measures likeness to one person.
+
+    encoder: the name of what measures; own: the embeddings of the person's photos; conditioning: they are the conditioning encoder's,
+    which is measured with then even where the analyser has an encoder of its own.
+    """
 
     encoder: str
     analyser: FaceAnalyser
     network: FaceEncoder
     own: tuple[np.ndarray, ...]
+    conditioning: bool = False
 
     @property
     def between(self) -> tuple[float, float] | None:
@@ -40,15 +46,26 @@ class Judge:
         faces = self.analyser.faces(picture)
         if not faces:
             return None
-        vector = _vector(self.analyser, self.network, picture, faces[0])
+        vector = _vector(self.analyser, self.network, picture, faces[0], conditioning=self.conditioning)
         return sum(float(vector @ mine) for mine in self.own) / len(self.own)
 
 
 def judge_of(analyser: FaceAnalyser, encoder: FaceEncoder, subject: Subject) -> Judge:
     """The judge for a person, from the photos they are known by."""
     own = [_vector(analyser, encoder, photo.image, face) for photo, face in zip(subject.used, subject.faces, strict=True)]
-    name = analyser.name if "embed" in analyser.capabilities else f"TransFace {encoder.fingerprint} (also the conditioning encoder)"
+    name = analyser.name if "embed" in analyser.capabilities else conditioning_name(encoder)
     return Judge(encoder=name, analyser=analyser, network=encoder, own=tuple(own))
+
+
+def judge_of_saved(analyser: FaceAnalyser, encoder: FaceEncoder, identity: Identity) -> Judge:
+    """The judge for a saved person, from the embeddings that were kept of the photos."""
+    own = tuple(vector.numpy() for vector in identity.embeddings)
+    return Judge(encoder=conditioning_name(encoder), analyser=analyser, network=encoder, own=own, conditioning=True)
+
+
+def conditioning_name(encoder: FaceEncoder) -> str:
+    """What to call the encoder that conditions, as a judge."""
+    return f"TransFace {encoder.fingerprint} (also the conditioning encoder)"
 
 
 def ranked(scores: Sequence[float | None]) -> list[int]:
@@ -56,7 +73,9 @@ def ranked(scores: Sequence[float | None]) -> list[int]:
     return sorted(range(len(scores)), key=lambda i: -2.0 if scores[i] is None else scores[i], reverse=True)  # type: ignore[arg-type, return-value]
 
 
-def _vector(analyser: FaceAnalyser, encoder: FaceEncoder, picture: Image.Image, face: Face) -> np.ndarray:
-    if "embed" in analyser.capabilities:
+def _vector(
+    analyser: FaceAnalyser, encoder: FaceEncoder, picture: Image.Image, face: Face, *, conditioning: bool = False
+) -> np.ndarray:
+    if "embed" in analyser.capabilities and not conditioning:
         return analyser.embed(picture, face)
     return embed_crop(encoder, head_crop(analyser, picture, face))

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 from facechain_ext.engine.injection import Person
 from facechain_ext.errors import BadInput
 from facechain_ext.hosts.types import Control, Lora, Paint, Painted
-from facechain_ext.options import check, option
+from facechain_ext.options import check, option, to_info
 from facechain_ext.workflows.infotext import info_text
 from facechain_ext.workflows.likeness import ranked
 from facechain_ext.workflows.wording import SUBJECTS, prompts, wording
 
 if TYPE_CHECKING:
     from facechain_ext.engine.adapter import Adapter
+    from facechain_ext.engine.identity import Identity
     from facechain_ext.faces.types import Attributes
     from facechain_ext.hosts.types import Host, Report
     from facechain_ext.workflows.likeness import Judge
@@ -124,16 +125,16 @@ def portrait(
 
     options.seed must be chosen (not -1). Errors: those of the host, and BadInput for a prompt that the subject's age forbids.
     """
-    request = request_of(adapter, subject, options, attributes=attributes, loras=loras, controls=controls)
+    request = request_of(adapter, subject.identity, options, attributes=attributes, loras=loras, controls=controls)
     for number, painted in enumerate(host.paint(request, report)):
         score = judge.score(painted.image)
-        info = info_text(host, request, options, subject, seed=painted.seed, likeness=score, judge=judge.encoder)
+        info = info_text(host, request, to_info(options), subject.identity, seed=painted.seed, likeness=score, judge=judge.encoder)
         yield Portrait(path=save(painted, info, number), seed=painted.seed, likeness=score, info=info)
 
 
 def request_of(
     adapter: Adapter,
-    subject: Subject,
+    identity: Identity,
     options: PortraitOptions,
     *,
     attributes: Attributes | None = None,
@@ -143,7 +144,7 @@ def request_of(
     """The host's request: prompts in full, and the person on the whole picture."""
     words = wording(options.subject, attributes)
     positive, negative = prompts(options.prompt, options.negative, words, template=options.template, lora=bool(loras))
-    person = Person(identity=subject.identity, weight=options.weight, start=options.start, end=options.end)
+    person = Person(identity=identity, weight=options.weight, start=options.start, end=options.end)
     same = {name: getattr(options, name) for name in ("width", "height", "steps", "sampler", "cfg", "seed", "count", "batch", "clip_skip")}
     return Paint(prompt=positive, negative=negative, adapter=adapter, persons=(person,), loras=loras, controls=controls, **same)
 
