@@ -262,11 +262,15 @@ def cards(found: Sequence[str]) -> str:
     return f'<div class="facechain-row">{"".join(found)}</div>' if found else ""
 
 
-def chosen(language: str, name: str, files: Sequence[str]) -> tuple[Any, Any]:
-    """A saved person is there now: photos give way to the person's small picture. Nobody changes nothing, as lists are updated often."""
+def chosen(language: str, name: str, files: Sequence[str]) -> tuple[Any, Any, Any]:
+    """A saved person is there now: photos give way to the person's small picture, and they can be deleted.
+
+    Nobody changes nothing of the photos, as lists are updated often.
+    """
+    deletable = gr.update(interactive=somebody(name))
     if not somebody(name):
-        return gr.update(), gr.update()
-    return gr.update(value=None) if files else gr.update(), person_card(name, language)
+        return gr.update(), gr.update(), deletable
+    return gr.update(value=None) if files else gr.update(), person_card(name, language), deletable
 
 
 def unchosen(_language: str, name: str, files: Sequence[str]) -> Any:
@@ -324,8 +328,9 @@ def offer(language: str) -> str:
     files = [record(name) for name in FETCHED]
     megabytes = round(sum(one.bytes or 0 for one in files) / 1e6)
     source = files[0].sources[0].split("/")[2]
+    folder = files[0].target(shared_models()).parent
     text = say(
-        "better", language, megabytes=megabytes, licence=files[0].licence, source=source, folder=files[0].target(shared_models()).parent
+        "better", language, megabytes=megabytes, licence=files[0].licence, source=source, folder=f"{folder.parent.name}/{folder.name}"
     )
     return f'<p class="facechain-offer">{escape(say("basic", language))} {escape(text)}</p>'
 

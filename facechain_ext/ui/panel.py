@@ -94,7 +94,8 @@ class Panel:
             self._put("save_name", name, number)
             with gr.Column(scale=1, min_width=160):
                 self._put("save", gr.Button(say("save"), size="sm", elem_id=element(self.tab, "save-button", number)), number)
-                self._put("delete", gr.Button(say("delete"), size="sm", elem_id=element(self.tab, "delete", number)), number)
+                delete = gr.Button(say("delete"), size="sm", interactive=False, elem_id=element(self.tab, "delete", number))
+                self._put("delete", delete, number)
         self._put("consent", gr.Checkbox(False, label=say("save_consent"), elem_id=element(self.tab, "consent", number)), number)
         self._put("keep", gr.Checkbox(False, label=say("save_keep"), elem_id=element(self.tab, "keep", number)), number)
         self._put("saved", gr.HTML("", elem_id=element(self.tab, "saved", number)), number)
@@ -176,7 +177,7 @@ class Panel:
         looked = [photos, self._made[None, "adapter"], self._made[None, "analyser"], self._made[number, "face"]]
         lines = self._event(self._tell, self._told, self._lines)
         self._on(photos.change, _dropped, [photos, name], [cards, name, known, doubt, self._part("note")]).then(**lines)
-        self._on(name.change, answers.chosen, [name, known], [photos, cards])
+        self._on(name.change, answers.chosen, [name, known], [photos, cards, self._part("delete", number)])
         self._on(name.input, answers.unchosen, [name, known], [cards])
         self._on(self._part("analyse", number).click, _analyse, looked, [cards, doubt, self._part("better")]).then(**lines)
         self._on(self._part("drop", number).change, _leave_out, [self._part("drop", number), photos], [photos, self._part("drop", number)])

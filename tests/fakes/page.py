@@ -31,7 +31,7 @@ ARGUMENTS = {
     "Checkbox": FIELD,
     "Textbox": FIELD | {"max_lines", "lines"},
     "File": (FIELD - {"info"}) | {"file_count", "file_types", "height"},
-    "Button": {"value", "size", "scale", "min_width", *COMMON},
+    "Button": {"value", "size", "scale", "min_width", "interactive", *COMMON},
     "State": {"value"},
 }
 EVENTS = {
@@ -82,7 +82,7 @@ class Component:
         given |= dict(zip((first,), args, strict=True)) if args else {}
         self.given, self.value, self.label = given, given.get("value"), given.get("label")
         self.elem_id, self.choices = given.get("elem_id"), given.get("choices")
-        self.visible = given.get("visible", True)
+        self.visible, self.interactive = given.get("visible", True), given.get("interactive", True)
         self._check_choices()
         for name in EVENTS.get(self.kind, ()):
             setattr(self, name, Event())
@@ -93,7 +93,7 @@ class Component:
             update = {"value": update}
         if "value" in update:
             values[self] = update["value"]
-        for name in ("choices", "visible"):
+        for name in ("choices", "visible", "interactive"):
             if name in update:
                 setattr(self, name, update[name])
         self._check_choices()

@@ -34,17 +34,48 @@ def browser() -> Iterator[Any]:
         opened.close()
 
 
+PALE = """panel => {
+    const numbers = text => (text.match(/[\\d.]+/g) || []).map(Number);
+    const colours = text => (text.match(/rgba?\\([^)]*\\)/g) || []).map(numbers).map(([r, g, b, a = 1]) => [r, g, b, a]);
+    const over = ([r, g, b, a], under) => [r, g, b].map((value, i) => value * a + under[i] * (1 - a));
+    const light = rgb => rgb.map(v => v / 255).map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+    const behind = element => {  // every colour that may lie behind the words: a gradient has several
+        if (!element) return [[255, 255, 255]];
+        const style = getComputedStyle(element), fill = colours(style.backgroundColor)[0], stops = colours(style.backgroundImage);
+        if (stops.length) return stops.map(one => one.slice(0, 3));
+        return fill && fill[3] === 1 ? [fill.slice(0, 3)] : behind(element.parentElement).map(under => fill ? over(fill, under) : under);
+    };
+    const found = [];
+    for (const walker = document.createTreeWalker(panel, NodeFilter.SHOW_TEXT); walker.nextNode();) {
+        const words = walker.currentNode.textContent.trim(), element = walker.currentNode.parentElement;
+        if (!words || element.closest("[disabled], template, .facechain-hidden")) continue;
+        if (!element.checkVisibility({opacityProperty: true, visibilityProperty: true})) continue;
+        const box = element.getBoundingClientRect();
+        if (!box.width || !box.height) continue;
+        const ink = colours(getComputedStyle(element).color)[0];
+        const worst = Math.min(...behind(element).map(under => {
+            const [bright, dark] = [light(over(ink, under)), light(under)].sort((a, b) => b - a);
+            return (bright + 0.05) / (dark + 0.05);
+        }));
+        if (worst < 4.5) found.push(`${words.slice(0, 40)}: ${worst.toFixed(2)}`);
+    }
+    return found;
+}"""
+"""Words in an element whose contrast to what lies behind them is below 4.5, as WCAG reckons it; what is switched off is left out."""
+
+
 class Panel:
     """The page of the WebUI with our panel in txt2img open."""
 
-    def __init__(self, browser: Any, webui: WebUI, locale: str = "en-US") -> None:
+    def __init__(self, browser: Any, webui: WebUI, locale: str = "en-US", theme: str = "light") -> None:
         self.page = browser.new_context(locale=locale, viewport={"width": 1400, "height": 1400}).new_page()
         self.errors: list[str] = []
         self.events: list[str] = []
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("request", lambda request: self.events.append(request.url) if request.method == "POST" else None)
         self.page.route(re.compile(rf"^https?://(?!({'|'.join(map(re.escape, OWN))}))"), lambda route: route.abort())
-        self.page.goto(webui.url)
+        self.page.goto(f"{webui.url}/?__theme={theme}")
         self.page.wait_for_selector("#facechain-txt2img-panel", timeout=LONG)
         self.wait(3)
 
@@ -221,6 +252,20 @@ def test_deleting_a_saved_person_asks_first(panel, webui):
         names = [one["name"] for one in webui.ask("/facechain/v1/persons")["persons"]]
         assert ("Browser Gone" in names) is not accept
     assert len(asked) == 2 and "Delete this saved person" in asked[0]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_word_can_be_read(browser, webui, noise, theme):
+    panel = Panel(browser, webui, theme=theme)
+    panel.open()
+    panel.photos(ASTRONAUT, noise)
+    panel.analyse()
+    panel.part("region", 1).locator("input").nth(2).check()
+    for folded in (panel.part("more"), panel.part("save", 1)):
+        folded.locator(".label-wrap").first.click()
+    panel.wait(3)
+    assert panel.part("panel").evaluate(PALE) == []
+    panel.page.context.close()
 
 
 def test_chinese_for_a_chinese_browser(browser, webui, noise):

@@ -237,8 +237,9 @@ def test_a_person_is_saved_chosen_and_deleted(shown):
     enable(shown)
     assert shown.text("closed") == "Anna · weight 0.5"
     assert request.from_args(shown.args(), api=False).persons[0].options.name == "Anna"
+    assert shown.component("delete", 1).interactive is True
     shown.set("photos", 1, [str(ASTRONAUT)])
-    assert shown.value("name", 1) == "—"
+    assert shown.value("name", 1) == "—" and shown.component("delete", 1).interactive is False
     shown.set("name", 1, "Anna")
     shown.press("delete", 1)
     assert shown.text("saved", 1) == "✓ Anna is deleted." and shown.component("name", 2).choices == ["—"]
@@ -352,7 +353,7 @@ def test_better_analysis_is_offered_with_size_licence_and_source_and_fetched_onl
     shown.set("photos", 1, [str(ASTRONAUT)])
     shown.press("analyse", 1)
     said = shown.text("better")
-    assert "195 MB" in said and "MIT" in said and "github.com" in said and str(models / "GFPGAN") in said
+    assert "195 MB" in said and "MIT" in said and "github.com" in said and f" {models.name}/GFPGAN" in said
     assert fetched == []
     shown.press("fetch")
     assert fetched == [("retinaface", models, False), ("parsenet", models, False)] and "✓" in shown.text("better")
