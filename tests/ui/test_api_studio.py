@@ -1,0 +1,341 @@
+"""The tab's REST routes in a real FastAPI app, over a studio of real folders: orders, jobs, people, styles, history, and whose is what."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+
+import pytest
+import torch
+from fastapi import FastAPI, Header, HTTPException
+from fastapi.testclient import TestClient
+from PIL import Image
+from safetensors.torch import save
+
+from facechain_ext.options import fields_of
+from facechain_ext.ui.api_studio import PREFIX, ROUTES, add_routes
+from facechain_ext.workflows.making import MakingOptions
+from tests.fakes.studio import FakeStudio
+
+FILE = {"Content-Type": "application/octet-stream"}
+SHARED = ("/version", "/ready", "/portrait/schema", "/styles", "/loras", "/persons")
+
+
+def png(colour: str = "red") -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (64, 64), colour).save(out, format="PNG")
+    return out.getvalue()
+
+
+PHOTO = base64.b64encode(png()).decode()
+
+
+def allowed(who: str = Header("")) -> str:
+    """The login of these tests: a header says who it is."""
+    if who == "stranger":
+        raise HTTPException(status_code=401, detail="Incorrect username or password")
+    return who
+
+
+@pytest.fixture
+def studio(tmp_path) -> FakeStudio:
+    return FakeStudio(tmp_path)
+
+
+@pytest.fixture
+def client(studio) -> TestClient:
+    app = FastAPI()
+    add_routes(app, studio, allowed)
+    return TestClient(app, base_url=f"http://studio{PREFIX}/")
+
+
+def told(answer) -> dict:
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def refused(answer) -> str:
+    assert answer.status_code == 422, answer.text
+    return answer.json()["detail"]
+
+
+def made(client, **body) -> dict:
+    return told(client.post("portrait", json={"photos": [PHOTO], "width": 64, "height": 64, "steps": 2, "wait": 5} | body))
+
+
+# orders and jobs
+
+
+def test_an_order_with_all_its_fields_arrives(client, studio):
+    studio.jobs.at_once = False
+    body = {
+        "photos": [PHOTO, PHOTO], "person": "Anna", "style": "Jacket in Snow Mountain", "style_weight": 0.5, "loras": ["a:b:0.8", "plain"],
+        "pose": PHOTO, "pose_weight": 0.7, "count": 3, "choose": "best", "most": 5, "seed": 7, "cfg": 6, "prompt": "x",
+    }  # fmt: skip
+    answer = told(client.post("portrait", json=body))
+    order = studio.jobs.states[answer["id"]].order
+    assert [one.data for one in order.photos] == [png(), png()] and order.pose is not None and order.pose.data == png()
+    assert (order.person, order.style, order.style_weight, order.pose_weight) == ("Anna", "Jacket in Snow Mountain", 0.5, 0.7)
+    assert order.loras == (("a:b", 0.8), ("plain", 1.0))
+    assert order.options == MakingOptions(count=3, choose="best", most=5, seed=7, cfg=6, prompt="x")
+    assert answer["phase"] == "waiting" and not answer["over"] and "image" not in str(answer["results"])
+    assert answer["order"] == {
+        "person": "Anna", "style": "Jacket in Snow Mountain", "style_weight": 0.5, "loras": ["a:b:0.8", "plain:1"], "pose_weight": 0.7,
+        "count": 3, "choose": "best", "most": 5, "seed": 7, "cfg": 6, "prompt": "x",
+    }  # fmt: skip
+
+
+def test_waiting_gives_the_pictures(client, studio):
+    studio.jobs.at_once = False
+    answer = made(client, count=2, seed=40)
+    assert answer["over"] and answer["phase"] == "done" and answer["between"] == [0.5, 0.75] and answer["judge"] == "colours"
+    assert [one["seed"] for one in answer["results"]] == [41, 42] and [one["likeness"] for one in answer["results"]] == [0.1, 0.2]
+    picture = Image.open(io.BytesIO(base64.b64decode(answer["results"][0]["image"])))
+    assert picture.getpixel((0, 0)) == (41, 0, 0) and "FaceChain weight" in picture.text["parameters"]  # type: ignore[attr-defined]
+
+
+def test_a_job_is_looked_at_and_led(client, studio):
+    studio.jobs.at_once = False
+    id = told(client.post("portrait", json={"photos": [PHOTO]}))["id"]
+    state = told(client.get(f"jobs/{id}"))
+    assert "preview" not in state and told(client.get("jobs"))["job"]["id"] == id
+    studio.jobs.states[id] = type(studio.jobs.states[id])(**{**vars(studio.jobs.states[id]), "preview": Image.new("RGB", (8, 8), "blue")})
+    shown = told(client.get(f"jobs/{id}", params={"preview": True}))["preview"]
+    assert Image.open(io.BytesIO(base64.b64decode(shown))).getpixel((0, 0)) == (0, 0, 255)
+    assert told(client.post(f"jobs/{id}/skip"))["picture"] == 1
+    assert told(client.post(f"jobs/{id}/stop"))["phase"] == "stopped"
+    assert "no job nonsense" in refused(client.get("jobs/nonsense"))
+
+
+def test_without_a_job_there_is_none(client):
+    assert told(client.get("jobs")) == {"job": None}
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({}, "neither a photo nor a saved person"),
+        ({"photos": [PHOTO] * 7}, "Photos (photos) must be at most 6 in number; got 7"),
+        ({"photos": ["!"]}, "photo 1 is not base64"),
+        ({"photos": PHOTO}, "must be a list of texts"),
+        ({"photos": [1]}, "must be a list of texts"),
+        ({"person": "A", "count": 17}, "must be from 1 to 16; got 17"),
+        ({"person": "A", "steps": "30"}, "must be a whole number"),
+        ({"person": "A", "weigth": 1}, "no option 'weigth', did you mean 'weight'"),
+        ({"person": "A", "width": 65}, "multiples of 8"),
+        ({"person": "A", "start": 0.8, "end": 0.2}, "must not be after"),
+        ({"person": "A", "loras": ["x:heavy"]}, "must be a name and a weight"),
+        ({"person": "A", "loras": ["x:9"]}, "weight from -4 to 4"),
+        ({"person": "A", "loras": [":1"]}, "must have a name"),
+        ({"person": "A", "loras": [["x", 1]]}, "must be a list of texts"),
+        ({"person": "A", "pose": "?"}, "the pose is not base64"),
+        ({"person": "A", "wait": 601}, "from 0 to 600"),
+        ({"person": "A", "wait": True}, "must be a number"),
+    ],
+)
+def test_orders_that_cannot_be_are_refused(client, studio, body, says):
+    assert says in refused(client.post("portrait", json=body)) and not studio.jobs.states
+
+
+def test_the_schema_is_of_all_fields(client):
+    schema = told(client.get("portrait/schema"))
+    names = {one.name for one in fields_of(MakingOptions)}
+    own = {"photos", "person", "style", "style_weight", "loras", "pose", "pose_weight", "wait"}
+    assert set(schema["properties"]) == names | own and schema["properties"]["photos"]["items"]["contentEncoding"] == "base64"
+    assert schema["properties"]["until"]["type"] == ["number", "null"] and schema["properties"]["count"]["maximum"] == 16
+    assert schema["properties"]["choose"]["enum"] == ["all", "best", "until"]
+
+
+def test_what_is_there(client):
+    answer = told(client.get("ready"))
+    assert answer["ready"][0] == {"name": "adapter", "there": True, "needed": True, "sentence": "The adapter small is there.", "advice": ""}
+    assert answer["samplers"] == ["Euler", "DPM++ 2M Karras"] and answer["poses"].startswith("No ControlNet")
+    assert told(client.get("version"))["host"] == "standalone"
+
+
+# history
+
+
+def test_the_history_by_page_and_filter(client, studio):
+    for name, count in (("Anna", 2), ("Eva", 3)):
+        made(client, person=name, count=count)
+    page = told(client.get("history", params={"count": 2}))
+    assert [one["seed"] for one in page["entries"]] == [3, 2] and page["amount"] == 5 and page["persons"] == {"Anna": 2, "Eva": 3}
+    rest = told(client.get("history", params={"count": 50, "after": page["next"]}))
+    assert len(rest["entries"]) == 3 and rest["next"] == ""
+    assert told(client.get("history", params={"person": "Anna"}))["amount"] == 2 and told(client.get("history?person="))["amount"] == 0
+    alike = told(client.get("history", params={"sort": "likeness", "least": 0.15}))
+    assert [round(one["likeness"], 1) for one in alike["entries"]] == [0.3, 0.2, 0.2]
+    assert told(client.get("history", params={"until": "2001-01-01"}))["amount"] == 0
+    assert "2024-05-31" in refused(client.get("history?since=tomorrow")) and "newest or likeness" in refused(client.get("history?sort=x"))
+    assert "path" not in page["entries"][0] and str(studio.folder) not in json.dumps(page)
+
+
+def test_a_picture_its_thumbnail_and_its_end(client, studio):
+    id = made(client, seed=9)["results"][0]["id"]
+    entry = told(client.get(f"history/{id}"))
+    assert (entry["seed"], entry["width"], entry["there"]) == (10, 64, True) and "Steps: 2" in entry["info"]
+    whole, small = client.get(f"history/{id}/picture"), client.get(f"history/{id}/thumbnail")
+    assert whole.headers["content-type"] == "image/png" and Image.open(io.BytesIO(whole.content)).getpixel((0, 0)) == (10, 0, 0)
+    assert small.headers["content-type"] == "image/jpeg" and Image.open(io.BytesIO(small.content)).size == (64, 64)
+    path = studio.history().get("local", id).path
+    assert told(client.delete(f"history/{id}")) == {"deleted": 1} and not path.exists()
+    assert "no picture" in refused(client.get(f"history/{id}")) and "no picture" in refused(client.delete(f"history/{id}"))
+
+
+def test_a_file_that_is_gone_is_said(client, studio):
+    id = made(client)["results"][0]["id"]
+    studio.history().get("local", id).path.unlink()
+    assert "is gone" in refused(client.get(f"history/{id}/picture"))
+    assert told(client.get(f"history/{id}"))["there"] is False
+    assert told(client.post("history/reindex")) == {"moved": 0, "edited": 0, "added": 0, "dropped": 1}
+
+
+def test_all_is_deleted_only_when_it_is_said(client):
+    made(client, count=3)
+    assert "all=true" in refused(client.delete("history")) and told(client.get("history"))["amount"] == 3
+    assert told(client.delete("history?all=true")) == {"deleted": 3} and told(client.get("history"))["amount"] == 0
+
+
+def test_nothing_of_another_user(client):
+    id = made(client, count=1)["results"][0]["id"]
+    job = told(client.get("jobs"))["job"]["id"]
+    eve = {"who": "eve"}
+    assert told(client.get("history", headers=eve))["entries"] == [] and told(client.get("jobs", headers=eve)) == {"job": None}
+    for method, path in (
+        ("GET", f"history/{id}"), ("GET", f"history/{id}/picture"), ("GET", f"history/{id}/thumbnail"), ("GET", f"history/{id}/again"),
+        ("DELETE", f"history/{id}"), ("GET", f"jobs/{job}"), ("POST", f"jobs/{job}/stop"), ("POST", f"jobs/{job}/skip"),
+    ):  # fmt: skip
+        assert "There is no" in refused(client.request(method, path, headers=eve)), path
+    assert told(client.delete("history?all=true", headers=eve)) == {"deleted": 0} and told(client.get("history"))["amount"] == 1
+    assert told(client.post("portrait", json={"photos": [PHOTO], "wait": 1}, headers=eve))["results"][0]["id"] != id
+    assert told(client.get("history", headers=eve))["amount"] == 1 and told(client.get("history"))["amount"] == 1
+
+
+@pytest.mark.parametrize(("method", "path"), [(method, path) for method, path, _ in ROUTES])
+def test_strangers_are_refused_everywhere(client, method, path):
+    answer = client.request(method, path.strip("/").replace("{id}", "1").replace("{name}", "A"), headers={"who": "stranger"})
+    assert answer.status_code == 401
+
+
+# people
+
+
+def test_people_are_saved_merged_exported_and_taken_in(client, tmp_path):
+    assert "consent only" in refused(client.post("persons", json={"name": "Anna", "photos": [PHOTO]}))
+    for name, count in (("Anna", 2), ("Ann", 3)):
+        told(client.post("persons", json={"name": name, "photos": [PHOTO] * count, "consent": True}))
+    exported = client.get("persons/export", params={"name": ["Ann"]})
+    assert exported.status_code == 200 and 'filename="people.zip"' in exported.headers["content-disposition"]
+    merged = told(client.post("persons/merge", json={"names": ["Anna", "Ann"], "into": "Anna"}))
+    assert len(merged["photos"]) == 3 and merged["consent"] == "agreed"  # two of the three photos are the same by their hash
+    again = told(client.post("persons/import", content=exported.content, headers=FILE))
+    assert [one["name"] for one in again["persons"]] == ["Ann"]
+    assert told(client.patch("persons/Ann", json={"name": "Eva"}))["name"] == "Eva"
+    everyone = client.get("persons/export")
+    assert told(client.delete("persons/Eva")) == {"deleted": "Eva"} and [one["name"] for one in told(client.get("persons"))["persons"]] == [
+        "Anna"
+    ]
+    assert [one["name"] for one in told(client.post("persons/import", content=everyone.content, headers=FILE))["persons"]] == [
+        "Anna",
+        "Eva",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "says"),
+    [
+        ("POST", "persons/merge", {"names": ["A"], "into": "A"}, "No saved person"),
+        ("POST", "persons/merge", {"names": "A"}, "names must be a list"),
+        ("POST", "persons/merge", {}, "at least two"),
+        ("POST", "persons", {"foto": []}, "no field 'foto'"),
+        ("POST", "analyse", {"photos": [PHOTO], "face": True}, "face must be a whole number"),
+        ("POST", "analyse", {"photos": [PHOTO] * 7}, "7 photos: 6 are the most"),
+        ("PATCH", "persons/Nobody", {"name": "B"}, "No saved person is called 'Nobody'"),
+    ],
+)
+def test_refusals_about_people_are_sentences(client, method, path, body, says):
+    assert says in refused(client.request(method, path, json=body))
+
+
+@pytest.mark.parametrize("path", ["persons/import", "styles/import", "loras?name=x.safetensors"])
+def test_files_come_as_files_only(client, path):
+    """Another page in the same browser may send simple requests anywhere, but not of this type without being asked for leave."""
+    for headers in ({"Content-Type": "text/plain"}, {"Content-Type": "application/x-www-form-urlencoded"}, {}):
+        assert "Content-Type: application/octet-stream" in refused(client.post(path, content=b"x", headers=headers))
+    assert "saved person" in refused(client.post("persons/import", content=b"x", headers=FILE))
+
+
+def test_an_upload_that_is_too_large_ends(client, monkeypatch):
+    from facechain_ext.ui import api_studio
+
+    monkeypatch.setattr(api_studio, "LARGEST_UPLOAD", 1000)
+    assert "larger than" in refused(client.post("persons/import", content=bytes(2000), headers=FILE))
+
+
+# styles and LoRAs
+
+
+def lora(width: int = 768) -> bytes:
+    key = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
+    tensors = {
+        f"{key}.lora_down.weight": torch.zeros(4, width),
+        f"{key}.lora_up.weight": torch.zeros(320, 4),
+        f"{key}.alpha": torch.tensor(4.0),
+    }
+    return save(tensors, {"modelspec.trigger_phrase": "velvet", "ss_output_name": "velvet-v2"})
+
+
+def test_a_lora_becomes_a_style_of_ones_own(client, studio):
+    answer = told(client.post("loras", params={"name": "../velvet.safetensors"}, content=lora(), headers=FILE))
+    assert (answer["name"], answer["kind"], answer["rank"], answer["triggers"], answer["alias"]) == (
+        "velvet",
+        "kohya",
+        4,
+        ["velvet"],
+        "velvet-v2",
+    )
+    assert [path.name for path in studio.host.folders.loras.iterdir()] == ["velvet.safetensors"]
+    assert [one["name"] for one in told(client.get("loras"))["loras"]] == ["velvet"]
+    style = told(client.post("styles", json={"name": "Velvet", "prompt": "velvet, a portrait", "lora": "velvet.safetensors", "weight": 1}))
+    assert (style["key"], style["state"], style["lora"], style["own"], style["weight"]) == ("Velvet", "bound", "velvet", True, 1.0)
+    assert "called 'Velvet' already" in refused(client.post("styles", json={"name": "Velvet", "prompt": "y"}))
+    assert told(client.post("styles", json={"name": "Velvet", "prompt": "y", "replace": True}))["prompt"] == "y"
+    exported = client.get("styles/export", params={"name": ["Velvet"]})
+    assert told(client.delete("styles/Velvet")) == {"deleted": "Velvet"}
+    back = told(client.post("styles/import", content=exported.content, headers=FILE))
+    assert [one["key"] for one in back["styles"]] == ["Velvet"]
+
+
+def test_the_presets_are_listed_with_what_is_missing(client):
+    found = told(client.get("styles"))["styles"]
+    assert len(found) == 76 and {one["state"] for one in found} >= {"missing", "none"} and all(one["lora"] is None for one in found)
+    assert "thumbnail" not in found[0] and "thumbnail" in told(client.get("styles?thumbnails=true"))["styles"][0]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("x.safetensors", b"x", "no safetensors file"),
+        ("x.safetensors", lora(2048), "a LoRA for SDXL"),
+        ("x.ckpt", b"x", "only safetensors"),
+    ],
+)
+def test_what_is_no_lora_is_refused(client, studio, name, content, says):
+    assert says in refused(client.post("loras", params={"name": name}, content=content, headers=FILE))
+    assert not list(studio.host.folders.loras.iterdir())
+
+
+def test_a_style_that_is_none_is_refused(client):
+    assert "no exported style" in refused(client.post("styles/import", content=b"\xff", headers=FILE))
+    assert "weight must be a number" in refused(client.post("styles", json={"name": "A", "prompt": "x", "weight": "1"}))
+
+
+def test_routes_that_are_there_stay(studio):
+    app = FastAPI()
+    app.add_api_route(f"{PREFIX}/version", lambda: "mine", methods=["GET"])
+    for _ in range(2):
+        add_routes(app, studio, allowed)
+    paths = [(method, route.path) for route in app.routes for method in getattr(route, "methods", ()) if route.path.startswith(PREFIX)]
+    assert len(paths) == len(set(paths)) == len(ROUTES) and TestClient(app).get(f"{PREFIX}/version").json() == "mine"
