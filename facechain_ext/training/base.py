@@ -20,7 +20,7 @@ from facechain_ext.errors import BadInput
 from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import default_folder, load_weights
-from facechain_ext.training.device import choose_device, optimise, pace_of, rate_at
+from facechain_ext.training.device import choose_device, fused, optimise, pace_of, rate_at
 from facechain_ext.training.latents import LatentSet, open_set
 from facechain_ext.training.loop import train
 from facechain_ext.training.noise import add_noise, sample, snr_weight
@@ -73,7 +73,7 @@ class BaseTrainee:
         self.unet.train()
         self.text.train()
         self.parameters = [*self.unet.parameters(), *self.text.parameters()]
-        self.optimiser = torch.optim.AdamW(self.parameters, lr=settings.rate, betas=(0.9, 0.99), weight_decay=0.01)
+        self.optimiser = torch.optim.AdamW(self.parameters, lr=settings.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=fused(device))
         self.average = Average({"unet": self.unet, "text": self.text}, settings.decay)
         self.no_words = tokens_of([""])
 

@@ -20,7 +20,7 @@ from facechain_ext.hosts.standalone.checkpoint import Networks, load_networks
 from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import default_folder
-from facechain_ext.training.device import choose_device, optimise, pace_of, rate_at
+from facechain_ext.training.device import choose_device, fused, optimise, pace_of, rate_at
 from facechain_ext.training.export import CHECKPOINT
 from facechain_ext.training.frozen import Frozen, captions_of, listed, noise_error, squared, without_words
 from facechain_ext.training.latents import drawing_of, open_set
@@ -67,7 +67,7 @@ class ControlTrainee:
         torch.manual_seed(settings.seed)
         self.settings, self.device, self.frozen = settings, device, Frozen(networks)
         self.network = build_control(networks).to(device).train()
-        self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=settings.rate, weight_decay=0.01)
+        self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=settings.rate, weight_decay=0.01, fused=fused(device))
         self.average = Average({"control": self.network}, settings.decay)
         self.set = open_set(Path(settings.latents)) if settings.latents else None
         self.paths = _paired(Path(settings.data)) if settings.data else []

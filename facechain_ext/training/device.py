@@ -12,10 +12,13 @@ from torch import nn
 from facechain_ext.errors import BadInput
 from facechain_ext.training.arguments import Common
 from facechain_ext.training.loop import Pace
+from facechain_ext.training.narrow import use_narrow_heads
 
 
 def choose_device(settings: Common) -> torch.device:
-    """The device asked for; sets the number of threads."""
+    """The device asked for; sets the number of threads, and takes the kernel of `narrow` into use."""
+    if settings.narrow:
+        use_narrow_heads()
     if settings.threads:
         torch.set_num_threads(settings.threads)
         cv2.setNumThreads(settings.threads)
@@ -25,6 +28,11 @@ def choose_device(settings: Common) -> torch.device:
         except (RuntimeError, AssertionError) as error:
             raise BadInput(f"The device {settings.device!r} cannot be used here: try --device auto.") from error
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def fused(device: torch.device) -> bool:
+    """Whether the optimiser can take its step in one go: several times as fast on a CPU."""
+    return device.type in ("cpu", "cuda")
 
 
 def pace_of(settings: Common) -> Pace:

@@ -33,7 +33,7 @@ from facechain_ext.hosts.standalone.checkpoint import Networks, load_networks
 from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import WEIGHTS, default_folder
-from facechain_ext.training.device import choose_device, pace_of, rate_at
+from facechain_ext.training.device import choose_device, fused, pace_of, rate_at
 from facechain_ext.training.export import CHECKPOINT
 from facechain_ext.training.fair import Outside
 from facechain_ext.training.latents import HEIGHT, LatentSet, open_set
@@ -125,7 +125,8 @@ class FactTrainee:
         self.encoder = encoder.to(device)
         self.adapter = build_adapter(settings, networks.unet, encoder).to(device).train()
         self.parameters = [*self.adapter.parameters()]
-        self.optimiser = torch.optim.AdamW(_groups(self.adapter, settings.gates), lr=settings.rate, betas=(0.9, 0.99), weight_decay=0.01)
+        groups = _groups(self.adapter, settings.gates)
+        self.optimiser = torch.optim.AdamW(groups, lr=settings.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=fused(device))
         self.average = Average({"adapter": self.adapter}, settings.decay)
         self.no_words = tokens_tensor(networks, "")
 

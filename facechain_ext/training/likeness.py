@@ -14,7 +14,7 @@ from facechain_ext.demo.world import Drawing, person
 from facechain_ext.demo.world.traits import STYLES
 from facechain_ext.training.arguments import Common, option
 from facechain_ext.training.average import Average
-from facechain_ext.training.device import optimise, rate_at
+from facechain_ext.training.device import fused, optimise, rate_at
 from facechain_ext.training.people import ALL_STYLES, TESTED, picture
 from facechain_ext.training.recognition import TraitHead, margin_loss, rank_first
 from facechain_ext.training.vae import to_tensor
@@ -45,7 +45,7 @@ class LikenessTrainee:
         self.settings, self.device, self.build, self.people, self.see = settings, device, build, people, see
         self.network, self.head = build().to(device), TraitHead(width).to(device)
         self.parameters = [*self.network.parameters(), *self.head.parameters()]
-        self.optimiser = torch.optim.AdamW(self.parameters, lr=settings.rate, weight_decay=0.02)
+        self.optimiser = torch.optim.AdamW(self.parameters, lr=settings.rate, weight_decay=0.02, fused=fused(device))
         self.average = Average({"network": self.network}, settings.decay)
         self.ceiling = 0.0
 

@@ -16,7 +16,7 @@ from facechain_ext.demo.reader import ATTRIBUTES, Reader, labels_of, shrunk
 from facechain_ext.demo.world import Drawing
 from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
-from facechain_ext.training.device import choose_device, optimise, pace_of, rate_at
+from facechain_ext.training.device import choose_device, fused, optimise, pace_of, rate_at
 from facechain_ext.training.loop import train
 from facechain_ext.training.people import ALL_STYLES, JUDGED, TESTED, anyone, picture
 from facechain_ext.training.recognition import worn
@@ -39,7 +39,7 @@ class ReaderTrainee:
         torch.manual_seed(settings.seed)
         self.settings, self.device = settings, device
         self.network = Reader().to(device).train()
-        self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=settings.rate, weight_decay=0.02)
+        self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=settings.rate, weight_decay=0.02, fused=fused(device))
         self.average = Average({"reader": self.network}, settings.decay)
         self.ceiling = 0.0
 

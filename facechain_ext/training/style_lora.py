@@ -23,7 +23,7 @@ from facechain_ext.hosts.standalone.checkpoint import Networks, load_networks
 from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import default_folder
-from facechain_ext.training.device import choose_device, optimise, pace_of, rate_at
+from facechain_ext.training.device import choose_device, fused, optimise, pace_of, rate_at
 from facechain_ext.training.export import CHECKPOINT
 from facechain_ext.training.frozen import Frozen, captions_of, listed, noise_error, squared, without_words
 from facechain_ext.training.latents import HEIGHT
@@ -83,7 +83,7 @@ class StyleTrainee:
         self.at_work = self.changes
         for name, layer in self.layers.items():
             layer.register_forward_hook(self._change(name))
-        self.optimiser = torch.optim.AdamW(self.changes.parameters(), lr=settings.rate, weight_decay=0.01)
+        self.optimiser = torch.optim.AdamW(self.changes.parameters(), lr=settings.rate, weight_decay=0.01, fused=fused(device))
         self.average = Average({"changes": self.changes}, settings.decay)
         self.paths = listed(Path(settings.data)) if settings.data else []
         self.tokens = tokens_of(captions_of(self.paths, settings.trigger)) if self.paths else None

@@ -1,4 +1,7 @@
-"""Trains the demo model's VAE on crops of drawn pictures: absolute error, error of edges, and a very small KL term."""
+"""Trains the demo model's VAE on crops of drawn pictures: absolute error, error of edges, and a very small KL term; heads count more.
+
+What it must keep is who somebody is: `told_apart` asks the judge about pictures that went through it.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +18,22 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from facechain_ext.demo.architecture import VAE
+from facechain_ext.demo.model import TRAINED
+from facechain_ext.demo.world.traits import STYLES
 from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import load_weights, save_weights
-from facechain_ext.training.device import choose_device, optimise, pace_of, rate_at
+from facechain_ext.training.device import choose_device, fused, optimise, pace_of, rate_at
 from facechain_ext.training.loop import train
-from facechain_ext.training.people import ALL_STYLES, PAINTED, anyone, picture
+from facechain_ext.training.people import ALL_STYLES, PAINTED, TESTED, anyone, picture
 
+JUDGE = TRAINED / "judge.safetensors"
 FINISHED = "vae.safetensors"
 """The averaged VAE with centred latents: what the other trainings use."""
 
 NAME, SUMMARY = "train-vae", "Train the demo model's VAE on drawn pictures."
+SHOWN_STYLES = (*STYLES, *ALL_STYLES)
+"""The base model's styles twice as often as those of the LoRAs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +46,8 @@ class VaeSettings(Common):
     )
     begin: str = option("", "weights to begin with, of a run with smaller pictures")
     edges: float = option(0.5, "weight of the error of horizontal and vertical differences")
+    heads: float = option(3.0, "how many times as much an error in somebody's head counts")
+    tested: int = option(0, "people by whom the judge says, at every sample sheet, what is left of them; 0 for none")
     kl: float = option(5e-6, "weight of the KL term, summed over a picture")
     widths: str = option("", "channels of the four levels, as 16,16,32,32; empty: the demo model's")
 
@@ -72,8 +82,9 @@ class VaeTrainee:
             self.vae.load_state_dict(load_weights(Path(settings.begin)))
         else:
             self._quieten()
-        self.optimiser = torch.optim.Adam(self.vae.parameters(), lr=settings.rate, betas=(0.9, 0.99))
+        self.optimiser = torch.optim.Adam(self.vae.parameters(), lr=settings.rate, betas=(0.9, 0.99), fused=fused(device))
         self.average = Average({"vae": self.vae}, settings.decay)
+        self.judged = 0.0
 
     @torch.no_grad()
     def _quieten(self) -> None:
@@ -81,30 +92,38 @@ class VaeTrainee:
         self.vae.quant_conv.bias[VAE["latent_channels"] :] -= 4.0
 
     def step(self, number: int, rng: np.random.Generator) -> Mapping[str, float]:
-        crops = to_tensor(np.stack([self._crop(rng) for _ in range(self.settings.batch)])).to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.autocast):
+        settings = self.settings
+        cut = [self._crop(rng) for _ in range(settings.batch)]
+        crops = to_tensor(np.stack([crop for crop, _ in cut])).to(self.device)
+        weight = 1 + (settings.heads - 1) * torch.from_numpy(np.stack([head for _, head in cut]))[:, None].to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.autocast):
             latents = self.vae.encode(crops).latent_dist
             seen = self.vae.decode(latents.sample()).sample
-        error = (seen.float() - crops).abs().mean()
-        edges = _edge_error(seen.float(), crops)
+        difference = seen.float() - crops
+        error, edges = errors(difference * weight / weight.mean())
         kl = latents.kl().float().mean() / crops[0].numel()
-        loss = error + self.settings.edges * edges + self.settings.kl * crops[0].numel() * kl
-        norm = optimise(loss, self.optimiser, self.vae.parameters(), rate_at(number, self.settings))
+        loss = error + settings.edges * edges + settings.kl * crops[0].numel() * kl
+        norm = optimise(loss, self.optimiser, self.vae.parameters(), rate_at(number, settings))
         self.average.follow(number)
-        return {"error_of_255": error.item() * 127.5, "edges": edges.item(), "kl": kl.item(), "gradient": norm}
+        plain = difference.detach().abs().mean().item() * 127.5
+        return {"error_of_255": plain, "edges": edges.item(), "kl": kl.item(), "gradient": norm, "judged": self.judged}
 
-    def _crop(self, rng: np.random.Generator) -> np.ndarray:
-        whole, shrink = picture(anyone(PAINTED, rng), rng, ALL_STYLES).picture, self.settings.shrink
+    def _crop(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """RGB uint8 [h, w, 3] and how much of each pixel is head, float32 [h, w]."""
+        drawing, shrink = picture(anyone(PAINTED, rng), rng, SHOWN_STYLES), self.settings.shrink
+        whole, head = drawing.picture, drawing.people[0].head.astype(np.float32)
         if shrink > 1:
-            whole = cv2.resize(whole, None, fx=1 / shrink, fy=1 / shrink, interpolation=cv2.INTER_AREA)
+            whole, head = (cv2.resize(one, None, fx=1 / shrink, fy=1 / shrink, interpolation=cv2.INTER_AREA) for one in (whole, head))
         side = min(self.settings.crop, len(whole))
         top, left = rng.integers(0, whole.shape[0] - side + 1, 2)
-        return whole[top : top + side, left : left + side]
+        return whole[top : top + side, left : left + side], head[top : top + side, left : left + side]
 
     def state(self) -> dict[str, Any]:
-        return {"vae": self.vae.state_dict(), "optimiser": self.optimiser.state_dict(), "average": self.average.tensors}
+        trained = {"vae": self.vae.state_dict(), "optimiser": self.optimiser.state_dict(), "average": self.average.tensors}
+        return {**trained, "judged": self.judged}
 
     def restore(self, state: Mapping[str, Any]) -> None:
+        self.judged = state["judged"]
         self.vae.load_state_dict(state["vae"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.average.restore(state["average"])
@@ -113,23 +132,48 @@ class VaeTrainee:
         return self.average.of("vae")
 
     def metadata(self) -> Mapping[str, str]:
-        return {"widths": self.settings.widths}
+        return {"widths": self.settings.widths, "judged": f"{self.judged:.4f}"}
 
     @torch.no_grad()
     def sheet(self) -> np.ndarray:
-        """Two rows: drawn, and back from the averaged VAE's latents."""
+        """Two rows: drawn, and back from the averaged VAE's latents; the judge is asked too."""
         rng = np.random.default_rng(1)
         drawn = np.stack([picture(anyone(PAINTED, rng), rng, [style]).picture for style in ALL_STYLES])
         vae = build_vae(self.settings.widths).to(self.device).eval()
         vae.load_state_dict(self.average.of("vae"))
-        back = to_pictures(vae.decode(vae.encode(to_tensor(drawn).to(self.device)).latent_dist.mean).sample)
-        return np.vstack([np.hstack(list(drawn)), np.hstack(list(back))])
+        if self.settings.tested:
+            self.judged = told_apart(vae, TESTED[: self.settings.tested], self.settings.autocast)
+        return np.vstack([np.hstack(list(drawn)), np.hstack(list(through(vae, drawn)))])
 
 
-def _edge_error(a: Tensor, b: Tensor) -> Tensor:
-    difference = a - b
+@torch.no_grad()
+def through(vae: AutoencoderKL, pictures: np.ndarray, autocast: bool = False) -> np.ndarray:
+    """Pictures RGB uint8 [B, H, W, 3] as they come back from their latents."""
+    with torch.autocast(vae.device.type, torch.bfloat16, enabled=autocast):
+        return to_pictures(vae.decode(vae.encode(to_tensor(pictures).to(vae.device)).latent_dist.mean).sample)
+
+
+def told_apart(vae: AutoencoderKL, people: Sequence[int], autocast: bool = False) -> float:
+    """The judge's ceiling on pictures that went through the VAE: a query per style, ranked by galleries of untouched pictures."""
+    from facechain_ext.demo.judge import Judge, view
+    from facechain_ext.training.likeness import GALLERY, embed
+    from facechain_ext.training.recognition import rank_first
+
+    judge = Judge()
+    judge.load_state_dict(load_weights(JUDGE))
+    queries, galleries = [], []
+    for number in people:
+        rng = np.random.default_rng((5, number))
+        drawn = through(vae, np.stack([picture(number, rng, [style]).picture for style in STYLES]), autocast)
+        queries.append(embed(judge, np.stack([view(one) for one in drawn])))
+        galleries.append(embed(judge, np.stack([view(picture(number, rng).picture) for _ in range(GALLERY)])))
+    return rank_first(torch.stack(queries), torch.stack(galleries))
+
+
+def errors(difference: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean absolute error, and that of horizontal and vertical differences; [B, C, H, W]."""
     across, down = difference[..., 1:] - difference[..., :-1], difference[..., 1:, :] - difference[..., :-1, :]
-    return across.abs().mean() + down.abs().mean()
+    return difference.abs().mean(), across.abs().mean() + down.abs().mean()
 
 
 @torch.no_grad()

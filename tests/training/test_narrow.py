@@ -1,0 +1,71 @@
+"""The compiled attention against torch's own in double precision, forwards and back."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from facechain_ext.errors import BadInput
+from facechain_ext.training import narrow
+
+PLAIN = F.scaled_dot_product_attention
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    """Compiled anew; torch's attention is put back afterwards."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", PLAIN)
+    narrow.compiled.cache_clear()
+    yield
+    narrow.compiled.cache_clear()
+
+
+def by_both(shape, keys, dtype=torch.float32):
+    """Output and gradients by the kernel, and by torch in double precision."""
+    torch.manual_seed(0)
+    batch, heads, queries, width = shape
+    sizes = ((batch, queries, heads, width), (batch, keys, heads, width), (batch, keys, heads, width))
+    given = [torch.randn(size).to(dtype).transpose(1, 2).requires_grad_() for size in sizes]
+    precise = [one.detach().double().requires_grad_() for one in given]
+    back = torch.randn(shape).to(dtype)
+    mine = F.scaled_dot_product_attention(*given)
+    theirs = PLAIN(*precise)
+    return (mine, *torch.autograd.grad(mine, given, back)), (theirs, *torch.autograd.grad(theirs, precise, back.double()))
+
+
+def test_the_kernel_computes_what_torch_does(monkeypatch):
+    if not narrow.possible():
+        with pytest.raises(BadInput, match="AVX-512"):
+            narrow.use_narrow_heads()
+        return
+    narrow.use_narrow_heads()
+    used = []
+    apply = narrow._Attention.apply
+    monkeypatch.setattr(narrow._Attention, "apply", lambda *given: used.append(1) or apply(*given))
+    for shape, keys in (((2, 3, 5, 4), 77), ((1, 8, 64, 8), 64), ((2, 2, 16, 4), 16), ((2, 1, 3, 8), 1)):
+        for mine, theirs in zip(*by_both(shape, keys), strict=True):
+            assert mine.shape == theirs.shape and torch.allclose(mine.double(), theirs, atol=2e-5)
+    assert len(used) == 4
+    for mine, theirs in zip(*by_both((2, 2, 9, 4), 20, torch.bfloat16), strict=True):
+        assert mine.dtype == torch.bfloat16 and torch.allclose(mine.double(), theirs, atol=0.05)
+    for mine, theirs in zip(*by_both((1, 2, 4, 16), 6), strict=True):
+        assert torch.allclose(mine.double(), theirs, atol=2e-5)
+    assert len(used) == 5, "wide heads stay with torch"
+
+
+def test_masks_and_causal_attention_stay_with_torch():
+    if not narrow.possible():
+        return
+    narrow.use_narrow_heads()
+    q, k, v = torch.randn(3, 1, 2, 6, 4).unbind(0)
+    mask = torch.randn(6, 6)
+    assert torch.equal(F.scaled_dot_product_attention(q, k, v, attn_mask=mask), PLAIN(q, k, v, attn_mask=mask))
+    assert torch.equal(F.scaled_dot_product_attention(q, k, v, is_causal=True), PLAIN(q, k, v, is_causal=True))
+
+
+def test_a_machine_without_a_compiler_is_told(monkeypatch):
+    monkeypatch.setattr(narrow.shutil, "which", lambda name: None)
+    with pytest.raises(BadInput, match="g\\+\\+"):
+        narrow.use_narrow_heads()
