@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -126,13 +126,13 @@ class Folders:
 class Host(Protocol):
     """A place that makes pictures.
 
-    A generator of `paint` that is closed early ends the work. Memory: OutOfMemory. One picture that cannot be finished: PictureFailed.
+    Closing the generator that `paint` is ends the work. Memory: OutOfMemory. One picture that cannot be finished: PictureFailed.
     """
 
     name: str
     folders: Folders
 
-    def paint(self, request: Paint, report: Report | None = None) -> Iterator[Painted]:
+    def paint(self, request: Paint, report: Report | None = None) -> Generator[Painted, None, None]:
         """Make `request.count` pictures, each handed over as soon as it is finished."""
         ...
 

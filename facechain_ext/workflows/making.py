@@ -5,201 +5,55 @@ What is finished is in the history at once, whatever happens to the rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from facechain_ext.errors import BadInput
-from facechain_ext.options import option
+from facechain_ext.errors import FaceChainError, OutOfMemory, PictureFailed, Skipped
+from facechain_ext.log import log
+from facechain_ext.store.records import Record
+from facechain_ext.workflows import safety
+from facechain_ext.workflows.infotext import NOTE, info_text, lora_name
+from facechain_ext.workflows.likeness import ranked
+from facechain_ext.workflows.looking import png
+from facechain_ext.workflows.orders import (
+    ALL,
+    AUTO,
+    BEST,
+    MOST_PHOTOS,
+    MOST_PICTURES,
+    MOST_TRIES,
+    UNTIL,
+    Again,
+    Chosen,
+    Known,
+    MakingOptions,
+    Order,
+    Result,
+    Room,
+)  # fmt: skip
 from facechain_ext.workflows.people import Picture
-from facechain_ext.workflows.portrait import PortraitOptions
+from facechain_ext.workflows.planning import TAG, WITHHELD, Plan, planned, stated
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from facechain_ext.engine.adapter import Adapter
-    from facechain_ext.engine.encoder import FaceEncoder
-    from facechain_ext.faces.types import FaceAnalyser, PictureCheck
-    from facechain_ext.hosts.types import Host, Report
-    from facechain_ext.store.history import History
-    from facechain_ext.store.library import Library
+    from facechain_ext.hosts.types import Painted, Report
     from facechain_ext.store.records import Entry
-    from facechain_ext.workflows.styles import Bound, Listed
 
-AUTO = "auto"
-ALL, BEST, UNTIL = "all", "best", "until"
-MOST_PHOTOS, MOST_PICTURES, MOST_TRIES = 6, 16, 64
+__all__ = [
+    "ALL", "AUTO", "BEST", "MOST_PHOTOS", "MOST_PICTURES", "MOST_TRIES", "UNTIL", "Again", "Chosen", "Known", "MakingOptions", "Order",
+    "Picture", "Result", "Room", "make",
+]  # fmt: skip
 
+THUMBNAIL = 256
+"""Pixels along the longer side of a style's picture."""
 
-@dataclass(frozen=True, kw_only=True)
-class MakingOptions(PortraitOptions):
-    """Everything that may be chosen about portraits in the tab and over REST."""
+NONE_ALIKE = "{reached} of {made} pictures reached a likeness of {until:.2f}: the most alike of them are kept."
+NOT_SHOWN = "This picture is not shown: the check for nudity ({name}) objected to it, and only a blurred one is kept; try other words."
+NOTHING_KEPT = "This picture is not shown: the check for nudity ({name}) objected to it, and nothing of it is kept, because {minor}."
 
-    count: int = option(1, label="Pictures", help="how many pictures to make, or to keep", minimum=1, maximum=MOST_PICTURES)
-    choose: str = option(
-        ALL,
-        label="Keep",
-        help="all pictures, the most alike of `most`, or as many as reach a likeness",
-        choices=(ALL, BEST, UNTIL),
-        info="FaceChain choose",
-    )
-    most: int = option(
-        8, label="At most", help="pictures to make when the best are kept, or until enough are alike", minimum=1, maximum=MOST_TRIES,
-        info="FaceChain most",
-    )  # fmt: skip
-    until: float | None = option(
-        None,
-        label="Until a likeness of",
-        help="likeness that counts as alike (default: what the photos have among each other at least)",
-        minimum=-1,
-        maximum=1,
-        step=0.01,
-        info="FaceChain until",
-    )
-    hires: float = option(
-        1.0, label="Enlarge", technical="hires fix", help="paint once more at this many times the size; 1 does not", minimum=1, maximum=4,
-        step=0.05,
-    )  # fmt: skip
-    hires_strength: float = option(
-        0.45, label="Repaint", technical="denoising strength", help="how much the enlarged picture may change", minimum=0, maximum=1,
-        step=0.05,
-    )  # fmt: skip
-    hires_steps: int = option(0, label="Steps when enlarging", help="0: as many as before", minimum=0, maximum=150)
-    upscaler: str = option("", label="Upscaler", help="what enlarges the picture, by the host's name (default: the host's first)")
-    adapter: str = option(AUTO, label="Adapter", help="adapter file by name; auto takes the one of the settings, else the first")
-    analyser: str = option(
-        AUTO, label="Face analysis", technical="analyser", help="what looks at the photos: auto takes the best that is installed"
-    )
-    face: int = option(
-        0, label="Which face", technical="face", help="of the photos, counted from the left; 0 takes the largest", minimum=0, maximum=20
-    )
-    without_lora: bool = option(
-        False, label="Without the missing LoRA", help="make a style whose LoRA is missing from its words alone; otherwise it is refused"
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Order:
-    """What is to be made. Photos count before a saved person's name.
-
-    style: key of a style, or ""; style_weight: of its LoRA, None for the style's own; loras: further ones, by the host's names;
-    pose: a photo of somebody or a skeleton. An empty prompt means the style's, fitted to the person.
-    """
-
-    options: MakingOptions
-    photos: tuple[Picture, ...] = ()
-    person: str = ""
-    style: str = ""
-    style_weight: float | None = None
-    loras: tuple[tuple[str, float], ...] = ()
-    pose: Picture | None = None
-    pose_weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not self.photos and not self.person:
-            raise BadInput("There is neither a photo nor a saved person: drop one to six photos, or choose somebody.")
-        if len(self.photos) > MOST_PHOTOS:
-            raise BadInput(f"There are {len(self.photos)} photos: {MOST_PHOTOS} are the most.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Known:
-    """The person was looked at. judge: what measures likeness, by name; between: the range among the photos, None with fewer than two.
-
-    minor: why the person is treated as under 18, or "". seeds: the first picture's.
-    """
-
-    judge: str
-    between: tuple[float, float] | None
-    notes: tuple[str, ...] = ()
-    minor: str = ""
-    seed: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """One picture's outcome. number: from 1, in the order of making.
-
-    entry: it in the history; None where nothing was kept. withheld: why it is not shown, or ""; failed: why there is none, or "".
-    kept: False for one that was made to choose from and set aside.
-    """
-
-    number: int
-    seed: int
-    entry: Entry | None = None
-    likeness: float | None = None
-    kept: bool = True
-    withheld: str = ""
-    failed: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Chosen:
-    """All results once more after choosing, most alike first, those set aside last. notes: what to know about the choice."""
-
-    results: tuple[Result, ...]
-    notes: tuple[str, ...] = ()
-
-
-
-
-@dataclass(frozen=True, kw_only=True)
-class Again:
-    """An order made again from an info text. notes: what of it could not be found again, in sentences."""
-
-    order: Order | None
-    options: MakingOptions
-    notes: tuple[str, ...]
-
-
-class Room(Protocol):
-    """What the work needs of where it is done; loaded on first use and once. Every method may be called from any thread."""
-
-    host: Host
-
-    def adapter(self, name: str) -> Adapter:
-        """The adapter of that name. BadWeights."""
-        ...
-
-    def encoder(self, adapter: Adapter) -> FaceEncoder:
-        """The face encoder that belongs to an adapter. BadWeights."""
-        ...
-
-    def analyser(self, name: str) -> FaceAnalyser:
-        """The face analysis of that name. BadInput, MissingPackage."""
-        ...
-
-    def library(self) -> Library:
-        """The saved persons."""
-        ...
-
-    def history(self) -> History:
-        """The results."""
-        ...
-
-    def styles(self) -> tuple[Bound, ...]:
-        """Presets and own styles, each with the LoRA it means."""
-        ...
-
-    def loras(self) -> tuple[Listed, ...]:
-        """The LoRAs of the host's folder."""
-        ...
-
-    def checker(self) -> PictureCheck | None:
-        """What looks for nudity in results; None where there is only the prompt to go by."""
-        ...
-
-    def checking(self) -> bool:
-        """Whether results are checked (the setting; for subjects under 18 they always are)."""
-        ...
-
-    def skeleton(self, image: Image.Image, size: tuple[int, int]) -> Image.Image:
-        """The pose of a photo as a control picture. BadInput, MissingPackage."""
-        ...
-
-    def poses_possible(self) -> str:
-        """Empty, or why no pose can be taken here and what to do."""
-        ...
 
 
 def make(order: Order, room: Room, user: str, report: Report | None = None) -> Iterator[Known | Result | Chosen]:
@@ -207,10 +61,136 @@ def make(order: Order, room: Room, user: str, report: Report | None = None) -> I
 
     Any FaceChainError; what was told before it is kept.
     """
-    raise BadInput("Making is not there yet.")
-    yield
+    plan = planned(order, room)
+    yield Known(
+        judge=plan.who.judge.encoder, between=plan.who.judge.between, notes=plan.notes, minor=plan.rules.minor, seed=plan.request.seed,
+        pictures=plan.total,
+    )  # fmt: skip
+    results: list[Result] = []
+    for result in _results(plan, room, user, report):
+        results.append(result)
+        yield result
+        if _enough(plan, results):
+            break
+    yield _chosen(plan, room, user, results)
 
 
-def again(info: str, room: Room) -> Again:
-    """The order that an info text states: "make again". BadInput where it states none."""
-    raise BadInput("Making again is not there yet.")
+def _results(plan: Plan, room: Room, user: str, report: Report | None) -> Iterator[Result]:
+    """Picture after picture. One that fails or is skipped is left out; the work ends where going on makes no sense."""
+    done, failed, batch = 0, 0, plan.request.batch
+    while done < plan.total:
+        rest = replace(plan.request, seed=plan.request.seed + done, count=plan.total - done, batch=batch)
+        try:
+            with closing(room.host.paint(rest, _shifted(report, done, plan.total))) as painting:
+                for painted in painting:
+                    result = _kept(plan, room, user, painted, done + 1)
+                    done, failed = done + 1, 0
+                    yield result
+        except Skipped:
+            done += 1
+        except OutOfMemory as error:
+            if batch > 1:
+                log.warning("%s Going on with one picture at a time.", error)
+                batch = 1
+                continue
+            done, failed = done + 1, failed + 1
+            yield Result(number=done, seed=plan.request.seed + done - 1, kept=False, failed=str(error))
+            if failed > 1 or done == failed:  # nothing went well before: the next one would not either
+                raise
+        except PictureFailed as error:
+            done, failed = done + 1, failed + 1
+            yield Result(number=done, seed=plan.request.seed + done - 1, kept=False, failed=str(error))
+            if failed > 1:
+                raise
+
+
+def _shifted(report: Report | None, first: int, total: int) -> Report | None:
+    if report is None:
+        return None
+    return lambda progress: report(replace(progress, picture=progress.picture + first, pictures=total))
+
+
+def _kept(plan: Plan, room: Room, user: str, painted: Painted, number: int) -> Result:
+    """Check a finished picture, score it, and keep it in the history."""
+    if plan.check is not None and plan.check.objects(painted.image, strict=_strict(plan, painted.image)):
+        return _withheld(plan, room, user, painted, number, plan.check.name)
+    score = plan.who.judge.score(painted.image)
+    entry = _entered(plan, room, user, painted, painted.image, score)
+    _illustrate(plan, room, painted.image)
+    return Result(number=number, seed=painted.seed, entry=entry, likeness=score)
+
+
+def _strict(plan: Plan, picture: Image.Image) -> bool:
+    """Whether to look strictly: the person is treated as under 18, or came out looking so."""
+    analyser = plan.who.judge.analyser
+    if plan.rules.minor or "attributes" not in analyser.capabilities:
+        return bool(plan.rules.minor)
+    return any(bool(safety.minor_because("", AUTO, analyser.attributes(picture, face))) for face in analyser.faces(picture))
+
+
+def _withheld(plan: Plan, room: Room, user: str, painted: Painted, number: int, name: str) -> Result:
+    if plan.rules.minor:
+        return Result(number=number, seed=painted.seed, kept=False, withheld=NOTHING_KEPT.format(name=name, minor=plan.rules.minor))
+    entry = _entered(plan, room, user, painted, safety.coarse(painted.image), None, withheld=name)
+    return Result(number=number, seed=painted.seed, entry=entry, withheld=NOT_SHOWN.format(name=name))
+
+
+def _entered(
+    plan: Plan, room: Room, user: str, painted: Painted, shown: Image.Image, score: float | None, *, withheld: str = ""
+) -> Entry:
+    from facechain_ext.vision.pictures import save_png
+
+    judge = plan.who.judge.encoder
+    info = info_text(
+        room.host, plan.request, {**stated(plan), WITHHELD: withheld}, plan.who.identity, seed=painted.seed, likeness=score,
+        judge=judge,
+    )  # fmt: skip
+    record = Record(
+        user=user, person=plan.who.name, style=plan.order.style, info=info, prompt=TAG.sub("", plan.request.prompt).strip(),
+        seed=painted.seed, likeness=score, judge=judge,
+        loras=tuple((lora_name(lora), lora.weight) for lora in plan.request.loras),
+    )  # fmt: skip
+    return room.history().add(lambda path: save_png(shown, path, {"parameters": info, "Comment": NOTE}), record)
+
+
+def _illustrate(plan: Plan, room: Room, picture: Image.Image) -> None:
+    """The first picture of a style of one's own becomes its thumbnail."""
+    if plan.style is None or not plan.style.own or plan.style.thumbnail:
+        return
+    small = picture.copy()
+    small.thumbnail((THUMBNAIL, THUMBNAIL))
+    own = room.own_styles()
+    try:
+        if not own.style(plan.style.key).thumbnail:
+            own.illustrate(plan.style.key, png(small))
+    except FaceChainError as error:
+        log.warning("The style %s stays without a picture: %s", plan.style.key, error)
+
+
+def _enough(plan: Plan, results: Sequence[Result]) -> bool:
+    if plan.until is None:
+        return False
+    return len(_alike(results, plan.until)) >= plan.order.options.count
+
+
+def _alike(results: Sequence[Result], until: float) -> list[Result]:
+    return [one for one in results if one.likeness is not None and one.likeness >= until]
+
+
+def _chosen(plan: Plan, room: Room, user: str, results: Sequence[Result]) -> Chosen:
+    """All results, most alike first; those not chosen are set aside, in the history too."""
+    options = plan.order.options
+    order = [results[at] for at in ranked([one.likeness for one in results])]
+    if options.choose == ALL:
+        return Chosen(results=tuple(order))
+    good = [one for one in order if one.entry is not None and not one.withheld]
+    chosen = {one.number for one in good[: options.count]}
+    aside = [one.entry.id for one in order if one.entry is not None and one.number not in chosen]
+    moved = {entry.id: entry for entry in room.history().set_aside(user, aside)}
+    results = [
+        replace(one, kept=one.number in chosen, entry=moved.get(one.entry.id, one.entry) if one.entry else None) for one in order
+    ]
+    reached = len(_alike(results, plan.until)) if plan.until is not None else 0
+    short = plan.until is not None and reached < options.count
+    notes = (NONE_ALIKE.format(reached=reached, made=len(good), until=plan.until),) if short else ()
+    return Chosen(results=tuple(results), notes=notes)

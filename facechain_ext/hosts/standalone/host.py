@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -37,7 +37,7 @@ class Standalone:
         self._path = locate(checkpoint, folders.checkpoints, "checkpoint")
         self._device, self._dtype = device, dtype
 
-    def paint(self, request: Paint, report: Report | None = None) -> Iterator[Painted]:
+    def paint(self, request: Paint, report: Report | None = None) -> Generator[Painted, None, None]:
         """Make `request.count` pictures, each handed over when its batch is finished.
 
         BadInput, BadWeights, UnsupportedModel, OutOfMemory; whatever `report` raises ends the work between two steps.

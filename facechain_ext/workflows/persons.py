@@ -1,0 +1,82 @@
+"""Who is to be in the pictures: learnt from photos, or taken from the library; with what measures likeness to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from facechain_ext.errors import BadInput
+from facechain_ext.workflows.likeness import Judge, judge_of, judge_of_saved
+from facechain_ext.workflows.people import Picture, Subject, meet, opened
+
+if TYPE_CHECKING:
+    from facechain_ext.engine.adapter import Adapter
+    from facechain_ext.engine.encoder import FaceEncoder
+    from facechain_ext.engine.identity import Identity
+    from facechain_ext.faces.types import Attributes, FaceAnalyser
+    from facechain_ext.store.library import Library, Saved
+
+
+@dataclass(frozen=True, kw_only=True)
+class Who:
+    """A person to be painted. name: in the library, or ""; attributes: as judged from a photo, None where none could be."""
+
+    identity: Identity
+    judge: Judge
+    name: str = ""
+    attributes: Attributes | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eyes:
+    """What a person is looked at with."""
+
+    analyser: FaceAnalyser
+    encoder: FaceEncoder
+    adapter: Adapter
+
+
+def from_photos(eyes: Eyes, photos: Sequence[Picture], library: Library, *, face: int = 0) -> Who:
+    """Learn a person from photos. face: from 1, from the left; 0: the largest. NoFace, BadPicture."""
+    subject = meet(eyes.analyser, eyes.encoder, eyes.adapter, opened(photos), face=face or None)
+    known = library.known_by(subject.identity.photos)
+    return Who(
+        identity=subject.identity, judge=judge_of(eyes.analyser, eyes.encoder, subject), name=known.name if known else "",
+        attributes=_attributes(eyes.analyser, subject), notes=_objections(subject),
+    )  # fmt: skip
+
+
+def from_library(eyes: Eyes, library: Library, name: str) -> Who:
+    """A saved person. BadInput where there is none of that name, or their tokens are for another adapter."""
+    saved = library.person(name)
+    identity = library.identity(saved.name, eyes.adapter.fingerprint)
+    subject = _from_originals(eyes, library, saved)
+    if subject is not None:
+        judge = judge_of(eyes.analyser, eyes.encoder, subject)
+        return Who(identity=identity, judge=judge, name=saved.name, attributes=_attributes(eyes.analyser, subject))
+    if identity.encoder != eyes.encoder.fingerprint:
+        raise BadInput(f"{saved.name} was saved with another face encoder than the one in use: save the photos again with this one.")
+    return Who(identity=identity, judge=judge_of_saved(eyes.analyser, eyes.encoder, identity), name=saved.name)
+
+
+def _from_originals(eyes: Eyes, library: Library, saved: Saved) -> Subject | None:
+    """The person as seen in the original photos, where those were kept: what they look like tells age and likeness better."""
+    if not saved.originals:
+        return None
+    photos = [Picture(data=data, name=f"photo {at}") for at, data in enumerate(library.originals(saved.name), 1)]
+    return meet(eyes.analyser, eyes.encoder, eyes.adapter, opened(photos))
+
+
+def _attributes(analyser: FaceAnalyser, subject: Subject) -> Attributes | None:
+    """Of the youngest look among the photos, so that nobody is made older by the better photo."""
+    if "attributes" not in analyser.capabilities:
+        return None
+    seen = [analyser.attributes(photo.image, face) for photo, face in zip(subject.used, subject.faces, strict=True)]
+    dated = [one for one in seen if one.age is not None]
+    return min(dated, key=lambda one: one.age or (0, 0)) if dated else seen[0]
+
+
+def _objections(subject: Subject) -> tuple[str, ...]:
+    return tuple(f"{problem.sentence} {problem.advice}" for report in subject.reports for problem in report.problems)
