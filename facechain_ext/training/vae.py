@@ -44,7 +44,8 @@ class VaeSettings(Common):
     shrink: int = option(
         1, "pictures are shrunk by this factor before they are cropped: colours are learnt sooner from small whole pictures"
     )
-    begin: str = option("", "weights to begin with, of a run with smaller pictures")
+    begin: str = option("", "weights to begin with: of a run with smaller pictures, or the finished ones for --decoder")
+    decoder: bool = option(False, "train the decoder alone: latents stay what they are, so that what was trained on them stays good")
     edges: float = option(0.5, "weight of the error of horizontal and vertical differences")
     heads: float = option(3.0, "how many times as much an error in somebody's head counts")
     tested: int = option(0, "people by whom the judge says, at every sample sheet, what is left of them; 0 for none")
@@ -82,7 +83,11 @@ class VaeTrainee:
             self.vae.load_state_dict(load_weights(Path(settings.begin)))
         else:
             self._quieten()
-        self.optimiser = torch.optim.Adam(self.vae.parameters(), lr=settings.rate, betas=(0.9, 0.99), fused=fused(device))
+        if settings.decoder:
+            for part in (self.vae.encoder, self.vae.quant_conv):
+                part.requires_grad_(False)
+        self.learning = [one for one in self.vae.parameters() if one.requires_grad]
+        self.optimiser = torch.optim.Adam(self.learning, lr=settings.rate, betas=(0.9, 0.99), fused=fused(device))
         self.average = Average({"vae": self.vae}, settings.decay)
         self.judged = 0.0
 
@@ -97,13 +102,14 @@ class VaeTrainee:
         crops = to_tensor(np.stack([crop for crop, _ in cut])).to(self.device)
         weight = 1 + (settings.heads - 1) * torch.from_numpy(np.stack([head for _, head in cut]))[:, None].to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.autocast):
-            latents = self.vae.encode(crops).latent_dist
+            with torch.set_grad_enabled(not settings.decoder):
+                latents = self.vae.encode(crops).latent_dist
             seen = self.vae.decode(latents.sample()).sample
         difference = seen.float() - crops
         error, edges = errors(difference * weight / weight.mean())
         kl = latents.kl().float().mean() / crops[0].numel()
         loss = error + settings.edges * edges + settings.kl * crops[0].numel() * kl
-        norm = optimise(loss, self.optimiser, self.vae.parameters(), rate_at(number, settings))
+        norm = optimise(loss, self.optimiser, self.learning, rate_at(number, settings))
         self.average.follow(number)
         plain = difference.detach().abs().mean().item() * 127.5
         return {"error_of_255": plain, "edges": edges.item(), "kl": kl.item(), "gradient": norm, "judged": self.judged}
@@ -195,12 +201,13 @@ def centre_latents(vae: AutoencoderKL, pictures: Tensor) -> None:
 
 
 def finish(trainee: VaeTrainee, folder: Path) -> None:
-    """Write the averaged VAE with centred latents."""
+    """Write the averaged VAE with centred latents, or with those it had before where only the decoder was trained."""
     rng = np.random.default_rng(2)
     vae = build_vae(trainee.settings.widths).to(trainee.device).eval()
     vae.load_state_dict(trainee.average.of("vae"))
-    drawn = np.stack([picture(anyone(PAINTED, rng), rng).picture for _ in range(192)])
-    centre_latents(vae, to_tensor(drawn).to(trainee.device))
+    if not trainee.settings.decoder:
+        drawn = np.stack([picture(anyone(PAINTED, rng), rng).picture for _ in range(192)])
+        centre_latents(vae, to_tensor(drawn).to(trainee.device))
     save_weights(folder / FINISHED, vae.state_dict(), trainee.metadata())
 
 

@@ -180,6 +180,38 @@ def test_small_pictures_can_come_first(tmp_path):
     assert all(torch.equal(value, second.vae.state_dict()[key]) for key, value in first.weights().items())
 
 
+def test_the_decoder_alone_leaves_latents_as_they_are(tmp_path):
+    small = {"batch": 1, "widths": "8,8,8,8", "steps": 3, "warmup": 1, "rate": 1e-3, "crop": 32}
+    save_weights(tmp_path / "first.safetensors", vae.VaeTrainee(vae.VaeSettings(**small), torch.device("cpu")).weights())
+    trainee = vae.VaeTrainee(vae.VaeSettings(**small, begin=str(tmp_path / "first.safetensors"), decoder=True), torch.device("cpu"))
+    before, pictures = vae.load_weights(tmp_path / "first.safetensors"), torch.randn(1, 3, 32, 32)
+    latents = trainee.vae.encode(pictures).latent_dist.mean
+    for number in range(3):
+        trainee.step(number, np.random.default_rng(number))
+    assert torch.equal(trainee.vae.encode(pictures).latent_dist.mean, latents)
+    assert not torch.equal(trainee.vae.state_dict()["decoder.conv_out.weight"], before["decoder.conv_out.weight"])
+    vae.finish(trainee, tmp_path)
+    kept = vae.load_weights(tmp_path / vae.FINISHED)
+    assert all(torch.equal(kept[key], before[key]) for key in before if key.startswith(("encoder.", "quant_conv.")))
+
+
+def test_the_judge_is_asked_about_what_comes_back():
+    """A VAE that gives pictures back nearly as they are is told apart nearly always; one of random numbers hardly ever."""
+    torch.manual_seed(0)
+    assert vae.told_apart(vae.build_vae("8,8,8,8").eval(), people.TESTED[:8]) < 0.5
+
+    class Same(torch.nn.Module):
+        device = torch.device("cpu")
+
+        def encode(self, x):
+            return type("Found", (), {"latent_dist": type("Latents", (), {"mean": x})})
+
+        def decode(self, x):
+            return type("Shown", (), {"sample": x})
+
+    assert vae.told_apart(Same(), people.TESTED[:8]) > 0.9
+
+
 def test_encoded_pictures_are_continued_and_depend_on_their_number_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(latents, "build_vae", lambda: vae.build_vae("8,8,8,8"))
     torch.manual_seed(1)
