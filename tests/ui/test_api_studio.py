@@ -16,7 +16,7 @@ from safetensors.torch import save
 from facechain_ext.options import fields_of
 from facechain_ext.ui.api_studio import PREFIX, ROUTES, add_routes
 from facechain_ext.workflows.making import MakingOptions
-from tests.fakes.studio import FakeStudio
+from tests.fakes.plain_studio import FakeStudio
 
 FILE = {"Content-Type": "application/octet-stream"}
 SHARED = ("/version", "/ready", "/portrait/schema", "/styles", "/loras", "/persons")
