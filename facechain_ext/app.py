@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facechain_ext.errors import BadInput
+from facechain_ext.errors import BadInput, BadWeights
 from facechain_ext.hosts.types import Folders
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from facechain_ext.hosts.standalone.host import Standalone
 
 SIZE_KEY, SD15_SIZE = "facechain_size", 512
+TEXT_KEY = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+FACECHAIN = "FaceChain"
+"""The folder, beneath the models folder, of adapters, face encoders and the safety checker."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +80,22 @@ class App:
         return int(stated) if stated.isdigit() else SD15_SIZE
 
     @cached_property
+    def text_width(self) -> int:
+        """The width of the text the checkpoint reads, by which LoRAs made for it are known; SD1.5's where it does not say."""
+        from facechain_ext.workflows.lora_files import SD15_TEXT, read_header
+
+        try:
+            shapes, _ = read_header(Path(str(self.files[0])))
+        except BadWeights:
+            return SD15_TEXT
+        return shapes.get(TEXT_KEY, (0, SD15_TEXT))[1]
+
+    @property
+    def demo(self) -> bool:
+        """Whether the demo model is in use."""
+        return bool(self.note)
+
+    @cached_property
     def host(self) -> Standalone:
         """The standalone host."""
         from facechain_ext.hosts.standalone.host import Standalone
@@ -110,6 +129,24 @@ class App:
 
         fitted = letterbox(image, *size)
         return fitted if is_skeleton(image) else draw_skeletons(size, [pose(fitted)])
+
+
+def completed(choice: Choice) -> Choice:
+    """The choice, with what lies in the models folder where nothing was named: all three of checkpoint, adapter and encoder, or none."""
+    from facechain_ext.hosts.standalone.folders import listed
+    from facechain_ext.weights.locate import adapter_file, encoder_file
+
+    if choice.checkpoint or choice.adapter or choice.encoder:
+        return choice
+    checkpoints = listed(choice.models / "Stable-diffusion")
+    try:
+        adapter = adapter_file(choice.models / FACECHAIN)
+        encoder = encoder_file(choice.models / FACECHAIN, adapter)
+    except BadWeights:
+        return choice
+    if not checkpoints:
+        return choice
+    return replace(choice, checkpoint=next(iter(checkpoints.values())), adapter=adapter, encoder=encoder)
 
 
 def face_analyser(name: str, models: Path, device: str = "cpu") -> FaceAnalyser:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from facechain_ext.options import check, option
+from facechain_ext.ui.readiness import Ready
 from facechain_ext.workflows.making import AUTO, MakingOptions, Picture, Room
 
 if TYPE_CHECKING:
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from facechain_ext.ui.jobs import Jobs
     from facechain_ext.workflows.looking import Seen
     from facechain_ext.workflows.lora_files import LoraFile
-    from facechain_ext.workflows.own_styles import OwnStyles
+
+__all__ = ["NOBODY", "Ready", "Settings", "Studio"]
 
 NOBODY = "local"
 """The user of a page without log-in."""
@@ -43,32 +45,14 @@ class Settings:
         check(self)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ready:
-    """One of the things that are needed. name: checkpoint, adapter, encoder, analyser, styles, check, pose, …; there: whether it is.
-
-    needed: nothing can be made without it; sentence: what is there or missing; advice: what to do where it is missing.
-    """
-
-    name: str
-    there: bool
-    needed: bool
-    sentence: str
-    advice: str = ""
-
-
 class Studio(Room, Protocol):
     """What a page can do. Every method may be called from any thread; any FaceChainError."""
 
-    kind: Literal["standalone", "a1111", "forge"]
     jobs: Jobs
 
-    def own_styles(self) -> OwnStyles:
-        """The styles of one's own."""
-        ...
-
-    def adapters(self) -> tuple[str, ...]:
-        """Adapter files by name; auto goes without saying."""
+    @property
+    def kind(self) -> Literal["standalone", "a1111", "forge"]:
+        """Where the page is shown."""
         ...
 
     def analysers(self) -> tuple[str, ...]:

@@ -126,9 +126,12 @@ def triggers(metadata: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(often[:MOST_TRIGGERS]) or _folder_words(folders or frequency)
 
 
-def install(path: Path, folder: Path) -> Path:
-    """Copy a LoRA that was looked at into the host's folder and return where it is; the same file is not kept twice, no other replaced."""
-    stem = re.sub(r'[<>:"/\\|?*,()\[\]\x00-\x1f]+', "_", path.name.removesuffix(".safetensors")).strip(" ._") or "lora"
+def install(path: Path, folder: Path, name: str = "") -> Path:
+    """Copy a LoRA that was looked at into the host's folder and return where it is; the same file is not kept twice, no other replaced.
+
+    name: what to call it, where that is not the file's own name.
+    """
+    stem = re.sub(r'[<>:"/\\|?*,()\[\]\x00-\x1f]+', "_", (name or path.name).removesuffix(".safetensors")).strip(" ._") or "lora"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         whole = folder / f".{uuid.uuid4().hex}.partial"

@@ -164,7 +164,10 @@ class Again:
 class Room(Protocol):
     """What the work needs of where it is done; loaded on first use and once. Every method may be called from any thread."""
 
-    host: Host
+    @property
+    def host(self) -> Host:
+        """Where pictures are painted."""
+        ...
 
     def adapter(self, name: str) -> Adapter:
         """The adapter of that name. BadWeights."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING
 
 from facechain_ext.errors import BadInput
 from facechain_ext.workflows.likeness import Judge, judge_of, judge_of_saved
+from facechain_ext.workflows.looking import png
 from facechain_ext.workflows.people import Picture, Subject, meet, opened
 
 if TYPE_CHECKING:
@@ -59,6 +61,28 @@ def from_library(eyes: Eyes, library: Library, name: str) -> Who:
     if identity.encoder != eyes.encoder.fingerprint:
         raise BadInput(f"{saved.name} was saved with another face encoder than the one in use: save the photos again with this one.")
     return Who(identity=identity, judge=judge_of_saved(eyes.analyser, eyes.encoder, identity), name=saved.name)
+
+
+def keep(
+    eyes: Eyes, library: Library, name: str, photos: Sequence[Picture], *, face: int = 0, consent: bool = False, keep_photos: bool = False,
+    replace: bool = False,
+) -> Saved:  # fmt: skip
+    """Add a person to the library. BadInput without consent or photos, NoFace, BadPicture."""
+    from PIL import Image
+
+    from facechain_ext.store.library import Addition
+
+    if not photos:
+        raise BadInput("There is no photo to save a person from: drop one to six photos first.")
+    if not consent:
+        raise BadInput("Nobody is saved unasked: confirm that the person in the photos agrees.")
+    subject = meet(eyes.analyser, eyes.encoder, eyes.adapter, opened(photos), face=face or None)
+    what = Addition(
+        identity=subject.identity, adapter=eyes.adapter.name, thumbnail=png(Image.fromarray(subject.crops[0])),
+        consent=f"The person who saved this states that the pictured person agreed, {date.today().isoformat()}.",
+        originals=[photo.data for photo in photos] if keep_photos else (),
+    )  # fmt: skip
+    return library.add(name, what, replace=replace)
 
 
 def _from_originals(eyes: Eyes, library: Library, saved: Saved) -> Subject | None:

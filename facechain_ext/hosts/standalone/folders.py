@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import json
+from functools import lru_cache
 from pathlib import Path
 
 from facechain_ext.errors import BadInput
+from facechain_ext.hosts.types import Listed
 
 SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 
@@ -32,3 +35,32 @@ def locate(source: str | Path, folder: Path | None, kind: str) -> Path:
     where = f"in {folder}" if folder else "here"
     advice = f"perhaps {' or '.join(close)}" if close else "give the path of its file"
     raise BadInput(f"There is no {kind} {name} {where}: {advice}.")
+
+
+HASHES = ("sshs_model_hash", "sshs_legacy_hash")
+"""Where kohya's trainer writes a LoRA's hashes."""
+LONGEST_HEADER = 100_000_000
+
+
+def listed_loras(folder: Path | None) -> list[Listed]:
+    """The LoRAs of a folder with what their heads say; a head is read once as long as its file stays as it is."""
+    found = []
+    for name, path in listed(folder).items():
+        stat = path.stat()
+        alias, hashes = _stated(path, stat.st_size, stat.st_mtime_ns)
+        found.append(Listed(name=name, file=str(path), alias=alias, hashes=hashes))
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _stated(path: Path, _size: int, _changed: int) -> tuple[str, tuple[str, ...]]:
+    """The name a LoRA was trained under, and its hashes; nothing where the file does not say."""
+    try:
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            said = json.loads(file.read(length)).get("__metadata__") if 2 <= length <= LONGEST_HEADER else None
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return "", ()  # a pickle, or no whole file; painting with it says what is wrong
+    metadata = said if isinstance(said, dict) else {}
+    alias = str(metadata.get("ss_output_name") or "")
+    return "" if alias == "None" else alias, tuple(str(metadata[key]) for key in HASHES if metadata.get(key))

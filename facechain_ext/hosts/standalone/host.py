@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facechain_ext.errors import BadInput, MissingPackage
-from facechain_ext.hosts.standalone.folders import listed, locate
+from facechain_ext.hosts.standalone.folders import listed, listed_loras, locate
 from facechain_ext.hosts.standalone.prompts import take_loras
-from facechain_ext.hosts.types import Folders, Lora, Paint, Painted, Progress, Report
+from facechain_ext.hosts.types import Folders, Listed, Lora, Paint, Painted, Progress, Report
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from facechain_ext.hosts.standalone.checkpoint import Networks
     from facechain_ext.hosts.standalone.controlnets import Unit
 
+UPSCALERS = ("Lanczos", "Latent", "Nearest")
+"""How a picture is enlarged before the second pass: its pixels, or its latents."""
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 
@@ -68,6 +70,14 @@ class Standalone:
     def loras(self) -> list[str]:
         """LoRAs in the folder."""
         return list(listed(self.folders.loras))
+
+    def listed_loras(self) -> list[Listed]:
+        """The same with what tells them apart."""
+        return listed_loras(self.folders.loras)
+
+    def upscalers(self) -> list[str]:
+        """Ways to enlarge for the second pass."""
+        return list(UPSCALERS)
 
     def controlnets(self) -> list[str]:
         """ControlNets in the folder."""

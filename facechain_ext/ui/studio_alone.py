@@ -1,0 +1,299 @@
+"""The studio without a WebUI: an app, and a data folder for results, persons, styles and settings."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import uuid
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from facechain_ext.app import FACECHAIN, App, face_analyser
+from facechain_ext.errors import BadInput, BadWeights, CannotWrite, MissingPackage
+from facechain_ext.faces.choose import ModelFolders, available_backends
+from facechain_ext.faces.nudity import picture_check
+from facechain_ext.log import log
+from facechain_ext.options import from_mapping, to_mapping
+from facechain_ext.store.history import History
+from facechain_ext.store.library import Library
+from facechain_ext.ui.jobs import Jobs
+from facechain_ext.ui.readiness import Ready, readiness, safety_sentence
+from facechain_ext.ui.studio import NOBODY, Settings
+from facechain_ext.weights.locate import encoder_file, found, named
+from facechain_ext.workflows.infotext import parse_info
+from facechain_ext.workflows.looking import Seen, png, seen_in
+from facechain_ext.workflows.lora_files import LoraFile, install, lora_file, sha256
+from facechain_ext.workflows.making import AUTO, MakingOptions, Picture
+from facechain_ext.workflows.own_styles import OwnStyles
+from facechain_ext.workflows.persons import Eyes, keep
+from facechain_ext.workflows.planning import openpose
+from facechain_ext.workflows.styles import Bound, bind, presets
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from facechain_ext.engine.adapter import Adapter
+    from facechain_ext.engine.encoder import FaceEncoder
+    from facechain_ext.faces.types import FaceAnalyser, PictureCheck
+    from facechain_ext.hosts.types import Host, Listed
+    from facechain_ext.store.library import Saved
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "astronaut.png"
+NO_OPENPOSE = "There is no openpose ControlNet: put control_v11p_sd15_openpose.pth (or another for SD1.5) into {folder}."
+T = TypeVar("T")
+
+
+class StudioAlone:
+    """ui.studio.Studio over the standalone host."""
+
+    kind: Literal["standalone"] = "standalone"
+
+    def __init__(self, app: App, data: Path) -> None:
+        """data: the folder for outputs/, people/, styles/ and settings.json; made when first written to."""
+        self.app, self.data = app, data
+        self._lock = threading.RLock()
+        self._loaded: dict[tuple[str, Any], Any] = {}
+        self.jobs = Jobs(self)
+
+    @property
+    def host(self) -> Host:
+        """The standalone host."""
+        return self.app.host
+
+    # ---- what is loaded: each once, and one of a kind at a time
+
+    def adapters(self) -> tuple[str, ...]:
+        """The app's own adapter, and those in the FaceChain folder, by name."""
+        names = [Path(str(self.app.files[1])).stem, *(one.name for one in found(self._facechain) if one.kind == "adapter")]
+        return tuple(dict.fromkeys(names))
+
+    def adapter(self, name: str) -> Adapter:
+        """The adapter of that name; auto: the settings', else the app's own. BadWeights."""
+        from facechain_ext.engine.checkpoints import read_adapter
+
+        path = self._adapter_path(self.settings().adapter if name == AUTO else name)
+        return self._once("adapter", path, lambda: self.app.adapter if path == self._own_adapter else read_adapter(path))
+
+    def encoder(self, adapter: Adapter) -> FaceEncoder:
+        """The app's encoder for the app's adapter, else the one beside the adapter. BadWeights."""
+        from facechain_ext.engine.checkpoints import read_encoder
+
+        if adapter.file is None or adapter.file == self._own_adapter:
+            return self._once("encoder", "own", lambda: self.app.encoder)
+        path = encoder_file(self._facechain, adapter.file)
+        return self._once("encoder", path, lambda: read_encoder(path))
+
+    def analyser(self, name: str) -> FaceAnalyser:
+        """The face analysis of that name; auto: the settings', else the app's, else the best that is here."""
+        chosen = self.settings().analyser if name == AUTO else name
+        if chosen == AUTO:
+            chosen = self._best_analyser()
+        device = "cpu" if self.app.choice.device == AUTO else self.app.choice.device
+        return self._once("analyser", chosen, lambda: face_analyser(chosen, self.app.choice.models, device))
+
+    def analysers(self) -> tuple[str, ...]:
+        """Face analyses that can be used here, auto first."""
+        return (AUTO, *(one.name for one in available_backends(self._analyser_folders()) if one.capabilities))
+
+    def checker(self) -> PictureCheck | None:
+        """What looks for nudity in results."""
+        return self._once("check", self._facechain, lambda: picture_check(self._facechain))
+
+    # ---- what is kept
+
+    def library(self) -> Library:
+        """The saved persons."""
+        return Library(self.data / "people")
+
+    def history(self) -> History:
+        """The results."""
+        chosen = self.settings().outputs
+        return History(Path(chosen) if chosen else self.data / "outputs", parse_info)
+
+    def own_styles(self) -> OwnStyles:
+        """The styles of one's own."""
+        return OwnStyles(self.data / "styles")
+
+    def styles(self) -> tuple[Bound, ...]:
+        """Presets and own styles, each with the LoRA it means; bound anew only where a file has changed."""
+        own, listed = self.own_styles().styles(), self.loras()
+        return self._once("styles", (own, listed), lambda: bind((*own, *presets()), self._with_hashes(own, listed)))
+
+    def loras(self) -> tuple[Listed, ...]:
+        """The LoRAs of the folder."""
+        return tuple(self.host.listed_loras())
+
+    def settings(self) -> Settings:
+        """The settings as they are; those of the file that are not in order are left out and logged."""
+        with self._lock:
+            try:
+                return from_mapping(Settings, json.loads(self._settings_file.read_text(encoding="utf-8")))
+            except FileNotFoundError:
+                return Settings()
+            except (OSError, ValueError, TypeError, AttributeError, BadInput) as error:
+                log.warning("%s cannot be used, the defaults are: %s", self._settings_file, error)
+                return Settings()
+
+    def set_settings(self, settings: Settings) -> None:
+        """Keep these settings. CannotWrite."""
+        whole = self._settings_file.with_name(f".{uuid.uuid4().hex}.partial")
+        with self._lock:
+            try:
+                self.data.mkdir(parents=True, exist_ok=True)
+                whole.write_text(json.dumps(to_mapping(settings), ensure_ascii=False, indent=1), encoding="utf-8")
+                os.replace(whole, self._settings_file)
+            except OSError as error:
+                raise CannotWrite(f"{self._settings_file} cannot be written ({error.strerror}): check that its folder may be.") from error
+            finally:
+                whole.unlink(missing_ok=True)
+
+    def checking(self) -> bool:
+        """Whether results are checked."""
+        return self.settings().check
+
+    # ---- what can be done
+
+    def defaults(self) -> MakingOptions:
+        """What the page begins with."""
+        settings, side = self.settings(), self.app.native_size
+        return MakingOptions(width=side, height=side, steps=settings.steps, sampler=settings.sampler, weight=settings.weight)
+
+    def readiness(self) -> tuple[Ready, ...]:
+        """What is there and what is missing."""
+        files = [Path(str(path)) for path in self.app.files]
+        return readiness(self, note=self.app.note, files=files, models=self.app.choice.models, folders=self._analyser_folders())
+
+    def look(self, photos: Sequence[Picture], *, adapter: str = AUTO, analyser: str = AUTO, face: int = 0) -> list[Seen]:
+        """Vet photos: one report and thumbnail each."""
+        try:
+            encoder = self.encoder(self.adapter(adapter))
+        except (BadWeights, MissingPackage) as error:
+            log.debug("Photos are looked at without comparing persons: %s", error)
+            encoder = None
+        return seen_in(photos, self.analyser(analyser), encoder, face=face)
+
+    def save_person(
+        self, name: str, photos: Sequence[Picture], *, adapter: str = AUTO, analyser: str = AUTO, face: int = 0,
+        consent: bool = False, keep_photos: bool = False, replace: bool = False,
+    ) -> Saved:  # fmt: skip
+        """Add a person to the library. BadInput without consent."""
+        network = self.adapter(adapter)
+        eyes = Eyes(analyser=self.analyser(analyser), encoder=self.encoder(network), adapter=network)
+        return keep(eyes, self.library(), name, photos, face=face, consent=consent, keep_photos=keep_photos, replace=replace)
+
+    def demo_person(self) -> tuple[Picture, ...]:
+        """Photos of the person to try things with: drawn ones for the trained demo model."""
+        if self._demo_eyes():
+            return drawn_person()
+        return (Picture(data=EXAMPLE.read_bytes(), name=EXAMPLE.name),) if EXAMPLE.is_file() else ()
+
+    def install_lora(self, path: Path, name: str = "") -> LoraFile:
+        """Copy a LoRA into the folder after checking it, under its own name or the given one."""
+        lora_file(path, text_width=self.app.text_width)
+        folder = self.app.folders.loras
+        assert folder is not None
+        return lora_file(install(path, folder, name), text_width=self.app.text_width)
+
+    def skeleton(self, image: Image.Image, size: tuple[int, int]) -> Image.Image:
+        """The pose of a photo as a control picture."""
+        return self.app.skeleton(image, size)
+
+    def poses_possible(self) -> str:
+        """Empty, or that there is no openpose ControlNet."""
+        return "" if openpose(self.host.controlnets()) else NO_OPENPOSE.format(folder=self.app.folders.controlnets)
+
+    def safety(self) -> str:
+        """Which check is at work."""
+        return safety_sentence(self.checker(), switched_on=self.checking())
+
+    def user(self, request: Any) -> str:
+        """Who is logged in; nobody in particular without a log-in."""
+        return str(getattr(request, "username", None) or NOBODY)
+
+    def send_to(self) -> tuple[str, ...]:
+        """There are no other tabs."""
+        return ()
+
+    # ---- below
+
+    @property
+    def _facechain(self) -> Path:
+        return self.app.choice.models / FACECHAIN
+
+    @property
+    def _settings_file(self) -> Path:
+        return self.data / "settings.json"
+
+    @property
+    def _own_adapter(self) -> Path:
+        return Path(str(self.app.files[1]))
+
+    def _adapter_path(self, name: str) -> Path:
+        if name in ("", AUTO, self._own_adapter.stem):
+            return self._own_adapter
+        there = [one for one in found(self._facechain) if one.kind == "adapter"]
+        one = named(there, name)
+        if one is None:
+            raise BadWeights(f"There is no adapter {name!r}: choose {' or '.join(self.adapters())}.")
+        return one.path
+
+    def _analyser_folders(self) -> ModelFolders:
+        models = self.app.choice.models
+        return ModelFolders(**{name: models / name for name in ("facexlib", "insightface", "modelscope") if (models / name).is_dir()})
+
+    def _best_analyser(self) -> str:
+        """The app's choice; for the demo model the eyes that know drawn people."""
+        chosen = self.app.choice.analyser
+        return "demo" if chosen == AUTO and self._demo_eyes() else chosen
+
+    def _demo_eyes(self) -> bool:
+        return self.app.demo and "demo" in self.analysers()
+
+    def _with_hashes(self, own: Sequence[Any], listed: Sequence[Listed]) -> Sequence[Listed]:
+        """The list with hashes of whole files, which are read only where a style of one's own is not found by any name."""
+        unbound = [one for one in bind(own, listed) if one.state == "missing" and one.style.hashes]
+        return [_hashed(one) for one in listed] if unbound else listed
+
+    def _once(self, kind: str, key: Any, make: Callable[[], T]) -> T:
+        """What was made for the key; the one before it of the same kind is let go first."""
+        with self._lock:
+            if (kind, key) not in self._loaded:
+                for old in [one for one in self._loaded if one[0] == kind]:
+                    del self._loaded[old]
+                self._loaded[kind, key] = make()
+            return self._loaded[kind, key]
+
+
+def _hashed(one: Listed) -> Listed:
+    from dataclasses import replace
+
+    try:
+        stat = os.stat(one.file)
+        return replace(one, hashes=(*one.hashes, _sha256(one.file, stat.st_size, stat.st_mtime_ns)))
+    except OSError:
+        return one
+
+
+@lru_cache(maxsize=4096)
+def _sha256(file: str, _size: int, _changed: int) -> str:
+    return sha256(Path(file))
+
+
+@lru_cache(maxsize=1)
+def drawn_person() -> tuple[Picture, ...]:
+    """Three pictures of one person of the demo world."""
+    from PIL import Image
+
+    from facechain_ext.demo import world
+
+    who = world.person(DEMO_PERSON)
+    drawings = [world.draw(who, world.scene(n, style="photo"), world.appearance(n)) for n in range(1, 4)]
+    enlarged = [Image.fromarray(one.picture).resize((384, 384), Image.Resampling.LANCZOS) for one in drawings]
+    return tuple(Picture(data=png(picture), name=f"drawn-{at}.png") for at, picture in enumerate(enlarged, 1))
+
+
+DEMO_PERSON = 3_000_017
+"""A person of the demo world whom no training has seen."""
