@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import weakref
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -30,6 +31,9 @@ Passes = Literal["both", "first", "second"]
 
 TROUBLE = "facechain_trouble"
 """The attribute of a processing object that says what went wrong while it was sampled."""
+
+ERRAND = "facechain_errand"
+"""The attribute of a processing object that the tab made."""
 
 PIXELS = 8
 """Side of a latent's pixel in the picture."""
@@ -56,6 +60,14 @@ class Plan:
     adapter: Adapter
     persons: tuple[Placed, ...]
     passes: Passes = "both"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Errand:
+    """What the tab sends along with a generation of its own: the plan, and who hears of each step (p, step, steps)."""
+
+    plan: Plan | None
+    step: Callable[[Any, int, int | None], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,8 +253,22 @@ def trouble(p: Any) -> str | None:
     return getattr(p, TROUBLE, None)
 
 
+def send(p: Any, errand: Errand) -> None:
+    """Give a generation its errand; the script finds it there."""
+    setattr(p, ERRAND, errand)
+
+
+def errand(p: Any) -> Errand | None:
+    """What the tab sent along with this generation; None for everybody else's."""
+    return getattr(p, ERRAND, None)
+
+
 def denoiser_callback(params: Any) -> None:
     """For script_callbacks.on_cfg_denoiser: where in the steps we are, and on A1111 which rows of the step carry the face."""
+    denoiser = getattr(params, "denoiser", None)
+    sent = errand(getattr(denoiser, "p", None))
+    if sent is not None and denoiser is not None:
+        sent.step(denoiser.p, denoiser.step, denoiser.total_steps)
     current = _slot.current
     if current is None:
         return

@@ -13,14 +13,16 @@ from typing import Any
 from fastapi import HTTPException
 from modules import script_callbacks, scripts
 
-from facechain_ext.errors import FaceChainError
+from facechain_ext.errors import FaceChainError, PictureFailed
 from facechain_ext.log import log
 from facechain_ext.ui import api, inner, settings, xyz
 from facechain_ext.ui.loaded import loaded, plan_of
-from facechain_ext.ui.request import ERROR_KEY, PERSON_KEY, Request, from_args, panel_info, person_info, with_axes
+from facechain_ext.ui.request import ERROR_KEY, PERSON_KEY, PanelOptions, Request, from_args, panel_info, person_info, with_axes
 
 RUN = "facechain_run"
 """The attribute of a processing object that holds what FaceChain does in it."""
+NOTHING = Request(panel=PanelOptions(), persons=())
+"""Asked of the panel in a generation of the tab's own."""
 last_trouble: dict[str, str] = {}
 """Why the last generation of a tab was made without the face; empty where it was not."""
 
@@ -60,6 +62,10 @@ class FaceChain(scripts.Script):
         webui.release()
         setattr(p, RUN, None)
         with edge(p):
+            sent = webui.errand(p)
+            if sent is not None:
+                setattr(p, RUN, Run(request=NOTHING, strict=True, plan=fitting(p, sent.plan)))
+                return
             run = Run(request=asked(p, args), strict=stated_strict(args))
             setattr(p, RUN, run)
             prepare(p, run)
@@ -91,6 +97,17 @@ class FaceChain(scripts.Script):
 
         webui.release(p)
         setattr(p, RUN, None)
+
+
+def fitting(p: Any, plan: Any) -> Any:
+    """The tab's plan, if checkpoint and adapter can work together. UnsupportedModel."""
+    from facechain_ext.errors import UnsupportedModel
+    from facechain_ext.hosts import webui
+
+    reason = webui.supports(p, plan.adapter) if plan is not None else None
+    if reason:
+        raise UnsupportedModel(reason)
+    return plan
 
 
 def asked(p: Any, args: Sequence[Any]) -> Request:
@@ -139,13 +156,13 @@ def edge(p: Any) -> Iterator[None]:
     try:
         yield
     except FaceChainError as error:
-        fail(p, str(error))
+        fail(p, str(error), error)
     except Exception as error:  # noqa: BLE001  # the edge of the product: the picture survives whatever this is
         log.exception("FaceChain failed")
         fail(p, f"FaceChain failed in this picture ({type(error).__name__}: {error}); the console tells where.")
 
 
-def fail(p: Any, reason: str) -> None:
+def fail(p: Any, reason: str, error: FaceChainError | None = None) -> None:
     """Tell why the face is missing: in the info text, below the picture, in the panel and in the log; refuse where that was asked for."""
     from facechain_ext.hosts import webui
 
@@ -153,12 +170,15 @@ def fail(p: Any, reason: str) -> None:
     run = getattr(p, RUN, None)
     if run is not None:
         run.plan = None
+    if webui.errand(p) is not None:
+        refuse(p, error or PictureFailed(reason))
+        return
     log.warning("The picture is made without the face. %s", reason)
     p.extra_generation_params[ERROR_KEY] = reason
     if not getattr(p, "is_api", False) and not inner.is_inner(p):
         last_trouble[tab_of(p)] = reason
     if getattr(p, "is_api", False) and stated_strict(args_of(p)):
-        refuse(p, reason)
+        refuse(p, HTTPException(status_code=422, detail=reason))
     elif settings.setting("note", True):
         with suppress(AttributeError):
             p.comment(f"FaceChain: {reason}")
@@ -169,11 +189,11 @@ NEXT_STEPS = ("init", "get_token_merging_ratio")
 SAMPLING = ("sample", "sample_img2img")
 
 
-def refuse(p: Any, reason: str) -> None:
-    """End the request with 422. The host swallows what script hooks raise, so the next step of this very request raises it."""
+def refuse(p: Any, error: Exception) -> None:
+    """End the generation with an error. The host swallows what script hooks raise, so its next step with this very one raises it."""
 
     def refused(*_args: Any, **_kwargs: Any) -> None:
-        raise HTTPException(status_code=422, detail=reason)
+        raise error
 
     for name in NEXT_STEPS:
         setattr(p, name, refused)

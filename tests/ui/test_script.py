@@ -370,3 +370,35 @@ def test_without_adetailer_there_is_no_button_for_it(host):
 
     settings.on_ui_settings()
     assert settings.adetailer_runs_us() is None and "facechain_in_adetailer" not in host.shared.opts.labels
+
+
+# generations of the tab
+
+
+def errand(plan):
+    from facechain_ext.hosts.webui import ERRAND, Errand
+
+    return {ERRAND: Errand(plan=plan, step=lambda p, step, steps: None)}
+
+
+def test_a_plan_that_the_tab_sent_is_attached_whatever_the_panel_says(script, attached):
+    plan = SimpleNamespace(adapter="an adapter")
+    p = run(script, asked({"photos": ["not base64"]}), passes=2, **errand(plan))
+    assert attached.plans == [plan, plan] and p.extra_generation_params == {} and p.comments == []
+    p = run(script, asked(), **errand(None))
+    assert len(attached.plans) == 2 and p.extra_generation_params == {}
+
+
+def test_a_face_that_cannot_be_held_ends_the_tabs_generation(script, attached):
+    from facechain_ext.errors import PictureFailed, UnsupportedModel
+
+    plan = SimpleNamespace(adapter="an adapter")
+    attached.unsupported = "This checkpoint is SDXL."
+    with pytest.raises(UnsupportedModel, match="is SDXL"):
+        run(script, (), **errand(plan))
+    attached.unsupported, attached.begin_fails = None, UnsupportedModel("Something else.")
+    with pytest.raises(UnsupportedModel, match="Something else"):
+        run(script, (), **errand(plan))
+    attached.begin_fails = ZeroDivisionError("unforeseen")
+    with pytest.raises(PictureFailed, match="ZeroDivisionError: unforeseen"):
+        run(script, (), **errand(plan))
