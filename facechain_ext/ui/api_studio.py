@@ -24,6 +24,7 @@ from facechain_ext.ui.api_json import checked, person_json, seen_json, style_jso
 from facechain_ext.ui.api_order import again_json, entry_json, order_of, pictures_of, schema, state_json
 from facechain_ext.ui.jobs import State
 from facechain_ext.ui.studio import NOBODY, Studio
+from facechain_ext.workflows.lora_files import hashes
 from facechain_ext.workflows.own_styles import own_style
 
 PREFIX = "/facechain/v1"
@@ -222,8 +223,8 @@ def styles(studio: Studio, _user: str, thumbnails: bool = Query(False)) -> dict[
 
 def add_style(studio: Studio, _user: str, body: dict = Body(...)) -> dict[str, Any]:  # noqa: B008
     """Save a style of one's own."""
-    values = checked(body, name=str, prompt=str, negative=str, lora=str, weight=float, replace=bool)
-    over = values.pop("replace", False)
+    values = checked(body, name=str, prompt=str, negative=str, lora=str, hashes=list, weight=float, replace=bool)
+    over, values["hashes"] = values.pop("replace", False), tuple(values.get("hashes", ()))
     style = own_style(values.pop("name", ""), values.pop("prompt", ""), **values)
     saved = studio.own_styles().save(style, overwrite=over)
     return _own(studio, saved.key)
@@ -260,12 +261,12 @@ def loras(studio: Studio, _user: str) -> dict[str, Any]:
 
 
 def add_lora(studio: Studio, _user: str, name: str = Query(...), file: Path = Depends(uploaded)) -> dict[str, Any]:  # noqa: B008
-    """Look at a LoRA file and copy it into the host's folder. Its trigger words come back, to make a style of."""
+    """Look at a LoRA file and copy it into the host's folder. What a style is made of comes back: file, hashes, trigger words."""
     if not name.lower().endswith(".safetensors"):
         raise BadWeights(f"{name} is no LoRA that can be taken: only safetensors files are.")
     made = studio.install_lora(file, file.name)
     told = {one: getattr(made, one) for one in ("kind", "layers", "rank", "unet", "text", "alias")}
-    return {"name": made.path.name.removesuffix(".safetensors"), **told, "triggers": list(made.triggers)}
+    return {"file": made.path.name, **told, "triggers": list(made.triggers), "hashes": list(hashes(made.path))}
 
 
 # History.

@@ -53,6 +53,9 @@ GENERAL = frozenset(
     {"1girl", "1boy", "solo", "girl", "woman", "boy", "man", "person", "realistic", "looking at viewer", "best quality", "masterpiece"}
 )
 """Tags of nearly every training set, which call nothing."""
+STATED_HASHES = ("sshs_model_hash", "sshs_legacy_hash")
+"""Where kohya's trainer writes a LoRA's hashes."""
+HEX = re.compile("[0-9a-f]{8,64}")
 MOST_TRIGGERS = 5
 OFTEN = 0.9
 """A tag on this part of the pictures or more is what the LoRA was taught to be called by."""
@@ -225,3 +228,17 @@ def sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def hashes(path: Path) -> tuple[str, ...]:
+    """Every hash under which a host may know a LoRA: of the whole file, of its tensors alone, and those its trainer wrote into it."""
+    _, metadata = read_header(path)
+    with open(path, "rb") as file:
+        head = file.read(8)
+        head += file.read(struct.unpack("<Q", head)[0])
+        whole, tensors = hashlib.sha256(head), hashlib.sha256()
+        while block := file.read(1 << 20):
+            whole.update(block)
+            tensors.update(block)
+    stated = (_said(metadata, key).lower() for key in STATED_HASHES)
+    return tuple(dict.fromkeys([whole.hexdigest(), tensors.hexdigest(), *(one for one in stated if HEX.fullmatch(one))]))

@@ -289,8 +289,8 @@ def lora(width: int = 768) -> bytes:
 
 def test_a_lora_becomes_a_style_of_ones_own(client, studio):
     answer = told(client.post("loras", params={"name": "../velvet.safetensors"}, content=lora(), headers=FILE))
-    assert (answer["name"], answer["kind"], answer["rank"], answer["triggers"], answer["alias"]) == (
-        "velvet",
+    assert (answer["file"], answer["kind"], answer["rank"], answer["triggers"], answer["alias"]) == (
+        "velvet.safetensors",
         "kohya",
         4,
         ["velvet"],
@@ -298,7 +298,12 @@ def test_a_lora_becomes_a_style_of_ones_own(client, studio):
     )
     assert [path.name for path in studio.host.folders.loras.iterdir()] == ["velvet.safetensors"]
     assert [one["name"] for one in told(client.get("loras"))["loras"]] == ["velvet"]
-    style = told(client.post("styles", json={"name": "Velvet", "prompt": "velvet, a portrait", "lora": "velvet.safetensors", "weight": 1}))
+    style = told(
+        client.post(
+            "styles",
+            json={"name": "Velvet", "prompt": "velvet, a portrait", "lora": "velvet.safetensors", "hashes": answer["hashes"], "weight": 1},
+        )
+    )
     assert (style["key"], style["state"], style["lora"], style["own"], style["weight"]) == ("Velvet", "bound", "velvet", True, 1.0)
     assert "called 'Velvet' already" in refused(client.post("styles", json={"name": "Velvet", "prompt": "y"}))
     assert told(client.post("styles", json={"name": "Velvet", "prompt": "y", "replace": True}))["prompt"] == "y"
@@ -329,6 +334,7 @@ def test_what_is_no_lora_is_refused(client, studio, name, content, says):
 
 def test_a_style_that_is_none_is_refused(client):
     assert "no exported style" in refused(client.post("styles/import", content=b"\xff", headers=FILE))
+    assert "at most 8 hex numbers" in refused(client.post("styles", json={"name": "A", "prompt": "x", "hashes": ["../x"]}))
     assert "weight must be a number" in refused(client.post("styles", json={"name": "A", "prompt": "x", "weight": "1"}))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import struct
@@ -10,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from facechain_ext.errors import BadWeights, UnsupportedModel
-from facechain_ext.workflows.lora_files import install, lora_file, read_header, triggers
+from facechain_ext.hosts.types import Listed
+from facechain_ext.workflows.lora_files import hashes, install, lora_file, read_header, triggers
+from facechain_ext.workflows.own_styles import own_style
+from facechain_ext.workflows.styles import bind
 
 BLOCK = "down_blocks_1_attentions_0_transformer_blocks_0"
 KOHYA = {
@@ -158,3 +162,21 @@ def test_a_lora_is_copied_once_and_replaces_none(tmp_path) -> None:
     write(given, KOHYA, {"other": "content"})
     assert install(given, folder) == folder / "sea _v1-2.safetensors"
     assert sorted(path.name for path in folder.iterdir()) == ["sea _v1-2.safetensors", "sea _v1.safetensors"]
+
+
+def test_every_hash_by_which_a_host_may_know_it(tmp_path) -> None:
+    path = write(tmp_path / "x.safetensors", KOHYA, {"sshs_model_hash": "AB" * 32, "sshs_legacy_hash": "12345678"})
+    whole, content = path.read_bytes(), bytes(2 * sum(math.prod(shape) for shape in KOHYA.values()))
+    assert hashes(path) == (hashlib.sha256(whole).hexdigest(), hashlib.sha256(content).hexdigest(), "ab" * 32, "12345678")
+    bare = write(tmp_path / "y.safetensors", KOHYA, {"sshs_model_hash": "None", "sshs_legacy_hash": "../x"})
+    assert len(hashes(bare)) == 2 and hashes(bare)[1] == hashes(path)[1] and hashes(bare)[0] != hashes(path)[0]
+
+
+def test_ones_own_style_is_bound_to_the_lora_it_was_made_with_whatever_hash_the_host_has(tmp_path) -> None:
+    path = write(tmp_path / "x.safetensors", KOHYA, {"sshs_model_hash": "AB" * 32})
+    style = own_style("Mine", "words", lora="x.safetensors", hashes=hashes(path))
+    for known in ((), ("ab" * 32,), (hashes(path)[1],), ("ab" * 6,), (hashes(path)[0],)):
+        (one,) = bind([style], [Listed(name="x", file="x.safetensors", hashes=known)])
+        assert one.state == "bound", known
+    (one,) = bind([style], [Listed(name="x", file="x.safetensors", hashes=("cd" * 32,))])
+    assert one.state == "other file"
