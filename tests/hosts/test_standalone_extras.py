@@ -244,7 +244,7 @@ def test_a_controlnet_does_not_see_the_face() -> None:
     try:
         for persons in ((), (person(weight=1.0),)):
             batch = batch_of(steps=1, adapter=adapter(), persons=persons)
-            painting.paint_batch(host().networks, replace(batch, units=(unit,)), lambda _: None)
+            painting.paint_batch(host().networks, replace(batch, units=(unit,)), lambda *_: None)
     finally:
         hook.remove()
     assert torch.equal(seen[0], seen[1])

@@ -81,8 +81,8 @@ def batch_of(**changes: Any) -> painting.Batch:
 
 @pytest.mark.parametrize("name", ["DDIM", "Euler a", "DPM++ 2M SDE Karras", "DPM++ SDE Karras", "DPM2 a", "LCM"])
 def test_a_picture_in_a_batch_is_the_picture_alone(name: str) -> None:
-    together = painting.paint_batch(host().networks, batch_of(batch=3, sampler=name), lambda _: None)
-    alone = painting.paint_batch(host().networks, batch_of(seed=8, sampler=name), lambda _: None)
+    together = painting.paint_batch(host().networks, batch_of(batch=3, sampler=name), lambda *_: None)
+    alone = painting.paint_batch(host().networks, batch_of(seed=8, sampler=name), lambda *_: None)
     assert together[1].seed == 8
     assert near(together[1], alone[0].image)  # a matrix product of other height rounds otherwise in float32
 

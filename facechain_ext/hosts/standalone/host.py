@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Generator
 from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +17,11 @@ from facechain_ext.hosts.types import Folders, Listed, Lora, Paint, Painted, Pro
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
 
     from facechain_ext.hosts.standalone.checkpoint import Networks
     from facechain_ext.hosts.standalone.controlnets import Unit
+    from facechain_ext.hosts.standalone.previews import Colours
 
 UPSCALERS = ("Lanczos", "Latent", "Nearest")
 """How a picture is enlarged before the second pass: its pixels, or its latents."""
@@ -57,7 +59,8 @@ class Standalone:
             for first in range(0, request.count, together):
                 seeds = range(request.seed + first, request.seed + min(first + together, request.count))
                 batch = Batch(request=request, cond=cond, uncond=uncond, units=units, first=first, seeds=tuple(seeds))
-                yield from paint_batch(networks, batch, lambda step, first=first: _tell(report, request, first, step))
+                told = partial(_tell, report, request, first)
+                yield from paint_batch(networks, batch, told, self._colours if report else None)
 
     def checkpoint(self) -> str:
         """Name and short hash of the checkpoint, as WebUI states it."""
@@ -102,6 +105,12 @@ class Standalone:
         return load_networks(self._path, device, choose_dtype(self._dtype, device))
 
     @cached_property
+    def _colours(self) -> Colours:
+        from facechain_ext.hosts.standalone.previews import learn_colours
+
+        return learn_colours(self.networks)
+
+    @cached_property
     def _hash(self) -> str:
         digest = hashlib.sha256()
         with self._path.open("rb") as file:
@@ -134,14 +143,15 @@ class Standalone:
         )
 
 
-def _tell(report: Report | None, request: Paint, first: int, step: int) -> None:
+def _tell(report: Report | None, request: Paint, first: int, step: int, steps: int, preview: Image.Image | None) -> None:
     if report is not None:
-        report(Progress(picture=first, pictures=request.count, step=step, steps=request.steps))
+        report(Progress(picture=first, pictures=request.count, step=step, steps=steps, preview=preview))
 
 
+LONGEST = 4096
 LIMITS = (
-    ("width", 64, 4096),
-    ("height", 64, 4096),
+    ("width", 64, LONGEST),
+    ("height", 64, LONGEST),
     ("steps", 1, 1000),
     ("count", 1, 10000),
     ("batch", 1, 64),
@@ -161,8 +171,25 @@ def check(request: Paint) -> None:
         value = getattr(request, name)
         if value % 8:
             raise BadInput(f"The {name} is {value}, which is not a multiple of 8: choose {round(value / 8) * 8}.")
+    if request.hires is not None:
+        check_hires(request)
     if request.mask is not None and request.image is None:
         raise BadInput("There is a mask but no picture to inpaint: give the picture too.")
+
+
+def check_hires(request: Paint) -> None:
+    """Refuse a second pass that cannot be painted."""
+    hires = request.hires
+    assert hires is not None
+    limits = (("scale", hires.scale, 1, 8), ("strength", hires.strength, 0, 1), ("number of steps", hires.steps, 0, 1000))
+    for name, value, low, high in limits:
+        if not low <= value <= high:
+            raise BadInput(f"The {name} of the second pass is {value}: choose {low} to {high}.")
+    longer = max(request.width, request.height) * hires.scale
+    if longer > LONGEST:
+        raise BadInput(f"The enlarged picture would be {longer:.0f} pixels long: choose {LONGEST} at most.")
+    if hires.upscaler and hires.upscaler not in UPSCALERS:
+        raise BadInput(f"There is no upscaler {hires.upscaler!r}: choose {', '.join(UPSCALERS[:-1])} or {UPSCALERS[-1]}.")
 
 
 def choose_device(name: str) -> torch.device:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,13 +12,16 @@ from PIL import Image
 from torch import Tensor
 
 from facechain_ext.engine.injection import Call, attach
-from facechain_ext.errors import OutOfMemory
+from facechain_ext.errors import OutOfMemory, PictureFailed
 from facechain_ext.hosts.standalone.checkpoint import Networks
 from facechain_ext.hosts.standalone.controlnets import Unit, residuals
+from facechain_ext.hosts.standalone.previews import Colours, Glances
 from facechain_ext.hosts.standalone.samplers import Schedule
 from facechain_ext.hosts.types import Paint, Painted
 
 FACTOR = 8  # pixels per latent
+LATENT, NEAREST = "Latent", "Nearest"
+"""Ways to enlarge; any other is Lanczos, of pixels."""
 TILED = 1024 * 1024  # pixels from which the VAE works in tiles, to spare memory
 
 
@@ -57,17 +60,69 @@ class Place:
         )
 
 
+Tell = Callable[[int, int, "Image.Image | None"], None]
+"""Hears the finished steps of all there are after each, with a preview now and then; what it raises ends the work."""
+
+
 @torch.inference_mode()
-def paint_batch(networks: Networks, batch: Batch, tell: Callable[[int], None]) -> list[Painted]:
-    """Pictures of one batch. `tell` hears the finished steps after each; what it raises ends the work."""
+def paint_batch(networks: Networks, batch: Batch, tell: Tell, colours: Colours | None = None) -> list[Painted]:
+    """Pictures of one batch. colours: to make previews with; without, there are none."""
     request, device = batch.request, networks.unet.device
     image = encode_image(networks, request.image, request) if request.image else None
     schedule = Schedule(request.sampler, request.steps, batch.seeds, device, request.strength if request.image else None)
-    place = Place(batch)
-    with _identity(networks, request, place), out_of_memory(request):
-        latents = _denoise(networks, batch, schedule, image, place, tell)
-        pictures = [_finished(decode(networks, row[None]), request) for row in latents]
+    larger = enlarged(batch) if request.hires else None
+    second = _second_schedule(request, larger, device) if larger else None
+    total = schedule.steps + (second.steps if second else 0)
+    with out_of_memory(request):
+        latents = _pass(networks, batch, schedule, image, _steps(tell, 0, total), colours)
+    if larger is None or second is None:
+        return _painted(networks, batch, latents)
+    with out_of_memory(larger.request):
+        begun = enlarge(networks, latents, request.hires.upscaler if request.hires else "", larger)
+        latents = _pass(networks, larger, second, begun, _steps(tell, schedule.steps, total), colours)
+    return _painted(networks, larger, latents)
+
+
+def _painted(networks: Networks, batch: Batch, latents: Tensor) -> list[Painted]:
+    """Latents as pictures. PictureFailed where they hold no numbers."""
+    if not latents.isfinite().all():
+        kind = str(networks.unet.dtype).removeprefix("torch.")
+        raise PictureFailed(f"The picture came out empty, because its numbers overflowed in {kind}: start with --dtype fp32.")
+    with out_of_memory(batch.request):
+        pictures = [_finished(decode(networks, row[None]), batch.request) for row in latents]
     return [Painted(image=picture, seed=seed) for picture, seed in zip(pictures, batch.seeds, strict=True)]
+
+
+def _steps(tell: Tell, before: int, total: int) -> Callable[[int, Image.Image | None], None]:
+    return lambda step, preview: tell(before + step, total, preview)
+
+
+def enlarged(batch: Batch) -> Batch:
+    """The batch of the second pass: the request in its size and with its steps, the ControlNets' pictures in that size."""
+    request, hires = batch.request, batch.request.hires
+    assert hires is not None
+    width, height = (max(round(side * hires.scale / FACTOR), 1) * FACTOR for side in (request.width, request.height))
+    larger = replace(request, width=width, height=height, steps=hires.steps or request.steps, strength=hires.strength)
+    units = tuple(replace(unit, picture=_resized(unit.picture, (height, width))) for unit in batch.units)
+    return replace(batch, request=larger, units=units)
+
+
+def _second_schedule(request: Paint, larger: Batch, device: torch.device) -> Schedule:
+    return Schedule(request.sampler, larger.request.steps, larger.seeds, device, larger.request.strength)
+
+
+def enlarge(networks: Networks, latents: Tensor, upscaler: str, larger: Batch) -> Tensor:
+    """Latents [n, 4, h, w] in the size of the second pass: stretched as they are, or decoded, enlarged as pictures and encoded again."""
+    if upscaler == LATENT:
+        return _resized(latents, larger.latent)
+    how = Image.Resampling.NEAREST if upscaler == NEAREST else Image.Resampling.LANCZOS
+    size = (larger.request.width, larger.request.height)
+    pictures = [decode(networks, row[None]).resize(size, how) for row in latents]
+    return torch.cat([encode_image(networks, picture, larger.request) for picture in pictures])
+
+
+def _resized(tensor: Tensor, size: tuple[int, int]) -> Tensor:
+    return torch.nn.functional.interpolate(tensor, size=size, mode="bilinear", antialias=True)
 
 
 def _identity(networks: Networks, request: Paint, place: Place) -> AbstractContextManager[object]:
@@ -77,22 +132,29 @@ def _identity(networks: Networks, request: Paint, place: Place) -> AbstractConte
     return attach(networks.unet, request.adapter, request.persons, place)
 
 
-def _denoise(
-    networks: Networks, batch: Batch, schedule: Schedule, image: Tensor | None, place: Place, tell: Callable[[int], None]
-) -> Tensor:
-    """The loop over the schedule. Latents stay float32; every picture has its own generator, so its neighbours do not matter."""
+def _pass(
+    networks: Networks, batch: Batch, schedule: Schedule, image: Tensor | None, tell: Callable[[int, Image.Image | None], None],
+    colours: Colours | None,
+) -> Tensor:  # fmt: skip
+    """One run through a schedule, the identity held. Latents stay float32.
+
+    Every picture has its own generator, so its neighbours do not matter. image: latents to begin from, one or one per picture.
+    """
+    place, glances = Place(batch), Glances(colours)
     generators = [torch.Generator().manual_seed(seed) for seed in batch.seeds]
     noise = torch.stack([torch.randn(4, *batch.latent, generator=g) for g in generators]).to(networks.unet.device)
     kept = None if image is None else image.expand_as(noise)
     repaint = latent_mask(batch.request, noise.device)
     latents = schedule.begin(noise, kept)
-    for index, t in enumerate(schedule.timesteps):
-        place.progress = index / len(schedule.timesteps)
-        seen = predict(networks, batch, schedule.scaled(latents, t), t, place)
-        latents = schedule.step(seen, t, latents, generators)
-        if repaint is not None and kept is not None and schedule.whole(index + 1):
-            latents = repaint * latents + (1 - repaint) * schedule.noised(kept, noise, index + 1)
-        tell(schedule.done(index + 1))
+    with _identity(networks, batch.request, place):
+        for index, t in enumerate(schedule.timesteps):
+            place.progress = index / len(schedule.timesteps)
+            scaled = schedule.scaled(latents, t)
+            seen = predict(networks, batch, scaled, t, place)
+            latents = schedule.step(seen, t, latents, generators)
+            if repaint is not None and kept is not None and schedule.whole(index + 1):
+                latents = repaint * latents + (1 - repaint) * schedule.noised(kept, noise, index + 1)
+            tell(schedule.done(index + 1), glances.at(lambda x=scaled, eps=seen, t=t: schedule.clean(x, eps, t)[0]))
     return latents
 
 
@@ -189,4 +251,6 @@ def out_of_memory(request: Paint) -> Iterator[None]:
             raise
         asked = f"{request.batch} at a time of {request.width}×{request.height}"
         smaller = "fewer per batch" if request.batch > 1 else "a smaller size, or fp16"
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
         raise OutOfMemory(f"The memory does not suffice for pictures {asked}: choose {smaller}.") from error

@@ -113,6 +113,11 @@ class Schedule:
             warnings.filterwarnings("ignore", "Should have t", UserWarning)  # torchsde, of a rounding in the seventh digit
             return self.scheduler.step(noise, t, latents, return_dict=False, **own)[0]
 
+    def clean(self, scaled: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """What the latents, as scaled for the UNet at t, would be without the noise it saw in them."""
+        alpha = self.scheduler.alphas_cumprod[int(t.round())].to(scaled)
+        return (scaled - (1 - alpha).sqrt() * noise) / alpha.sqrt()
+
     def whole(self, evaluations: int) -> bool:
         """Whether so many evaluations end a step, not the half of one."""
         return evaluations % self.scheduler.order == 0 or evaluations == len(self.timesteps)
