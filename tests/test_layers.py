@@ -74,6 +74,7 @@ ROOMS = (
     Room("parity", 5, inside=NETWORKS | PICTURES | DIFFUSION),
     Room("bench", 5, inside=NETWORKS | PICTURES | DIFFUSION | words("psutil")),
     Room("ui", 6, words("gradio fastapi modules PIL"), words("tqdm")),
+    Room("ui.page_server", 6, words("gradio fastapi"), words("uvicorn")),
     Room("ui.loaded", 6, words("PIL"), words("torch")),  # learns persons outside the host's inference mode
     Room("ui.command_random_weights", 6, inside=NETWORKS),
     Room("__main__", 6, inside=words("gradio fastapi PIL tqdm torch")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -59,3 +60,44 @@ def unsaved(component: Any) -> Any:
     """Keep a component's value out of the host's ui-config.json: persons are nobody's default."""
     component.do_not_save_to_config = True
     return component
+
+
+def unsaved_all(page: Any) -> None:
+    """Keep the values of a whole page out of the host's ui-config.json: photos and persons are nobody's default."""
+    for component in page.blocks.values():
+        component.do_not_save_to_config = True
+
+
+def named(pairs: Sequence[tuple[str, str]]) -> list[Any]:
+    """A dropdown's choices as (name, value); gradio 3 shows no names there, so it gets the values."""
+    return list(pairs) if gr.__version__ >= "4" else [value for _, value in pairs]
+
+
+def localization() -> str | None:
+    """The language that the host's settings fix, by its own name; None outside of a WebUI."""
+    try:
+        from modules import shared
+    except ImportError:
+        return None
+    return getattr(shared.opts, "localization", None)
+
+
+def page_of(label: str, elem_id: str) -> Any:
+    """A page of several, in the document also while another one is shown: from gradio 6 on that must be said."""
+    known = inspect.signature(gr.Tab.__init__).parameters
+    return gr.Tab(label, elem_id=elem_id, **({"render_children": True} if "render_children" in known else {}))
+
+
+def senders(tabs: Sequence[str], text: Any, image: Any, elem_id: Callable[[str], str]) -> None:
+    """A button for each of the host's tabs that takes a picture and its info text, bound by the host's own means."""
+    if not tabs:
+        return
+    try:
+        from modules import infotext_utils as pasting
+    except ImportError:  # A1111 before 1.8
+        from modules import generation_parameters_copypaste as pasting
+    for tab in tabs:
+        button = gr.Button(tab, elem_id=elem_id(tab))
+        pasting.register_paste_params_button(
+            pasting.ParamBinding(paste_button=button, tabname=tab, source_text_component=text, source_image_component=image)
+        )

@@ -15,6 +15,11 @@ from typing import Any
 
 from facechain_ext.options import fields_of
 from facechain_ext.ui.request import MOST_PERSONS, PanelOptions, PersonOptions
+from facechain_ext.ui.studio import Settings
+from facechain_ext.workflows.orders import MakingOptions
+
+DECLARED = {"option": (PanelOptions, PersonOptions), "making": (MakingOptions,), "setting": (Settings,)}
+"""The options whose words are said on the page, by the prefix of their ids."""
 
 FOLDER = Path(__file__).parents[1] / "presets" / "words"
 ENGLISH = "en"
@@ -77,11 +82,24 @@ def labels(language: str) -> dict[str, str]:
 def declared() -> dict[str, str]:
     """Ids and English words of everything the options declare."""
     found = {}
-    for one in (*fields_of(PanelOptions), *fields_of(PersonOptions)):
-        found[f"option.{one.name}"] = one.option.label
-        found[f"option.{one.name}.help"] = one.option.help
-        found |= {f"option.{one.name}.{choice}": choice for choice in one.option.choices}
+    for prefix, declaring in DECLARED.items():
+        for one in (field for cls in declaring for field in fields_of(cls)):
+            found[f"{prefix}.{one.name}"] = one.option.label
+            found[f"{prefix}.{one.name}.help"] = one.option.help
+            found |= {f"{prefix}.{one.name}.{choice}": choice for choice in one.option.choices}
     return found
+
+
+def choice_label(name: str, choice: str) -> str:
+    """What a choice of an option is called on the page, in English."""
+    return dictionary(ENGLISH).get(f"choice.{name}.{choice}", choice)
+
+
+def tips(language: str) -> dict[str, str]:
+    """What a control of the tab shows when pointed at: its technical name and what it does, by the control's name."""
+    known = declared_in(language)
+    said = {one.name: (one.option.technical, known[f"making.{one.name}.help"]) for one in fields_of(MakingOptions)}
+    return {name: f"{technical}: {text}" if technical else text for name, (technical, text) in said.items()}
 
 
 def declared_in(language: str) -> dict[str, str]:

@@ -39,10 +39,11 @@ def test_every_option_has_chinese_words():
 
 def test_every_phrase_is_said_somewhere():
     source = "\n".join(path.read_text(encoding="utf-8") for path in OURS)
+    begun = tuple(re.findall(r"""f["']([a-z_.]+)\{[a-z_.]+\}["']""", source))  # ids of which the rest is a name in the code
     unsaid = set()
     for key in words.dictionary("en"):
         stem = key.removesuffix(".one")
-        if f'"{stem}"' not in source and f"'{stem}'" not in source and not stem.startswith(("choice.", "mask_")):
+        if f'"{stem}"' not in source and f"'{stem}'" not in source and not stem.startswith(("choice.", "mask_", *begun)):
             unsaid.add(key)
     assert unsaid == set()
 

@@ -1,0 +1,78 @@
+"""The tab as a page of its own: gradio 6 and the REST paths in one server on this computer."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from fastapi import Depends, FastAPI, HTTPException
+from fastapi.security import HTTPBasic, HTTPBasicCredentials
+
+from facechain_ext.errors import BadInput
+from facechain_ext.ui.studio import Studio
+from facechain_ext.ui.tab import build
+
+ROOT = Path(__file__).parents[2]
+AT_ONCE = 8
+"""Answers to the page that may be worked on at the same time; pictures are made one after the other all the same."""
+FONT = ["system-ui", "sans-serif"]
+MONO = ["ui-monospace", "monospace"]
+"""Fonts that every machine has: the page asks nobody else for any."""
+
+basic = HTTPBasic(auto_error=False)
+
+
+def application(studio: Studio, accounts: Mapping[str, str]) -> FastAPI:
+    """The server's application. accounts: names and passwords; with none, everybody who reaches it may use it."""
+    from facechain_ext.ui.api_studio import add_routes
+
+    app = FastAPI(title="FaceChain")
+    add_routes(app, studio, allowed(accounts))
+    page = build(studio)
+    page.queue(default_concurrency_limit=AT_ONCE)
+    script = (ROOT / "javascript" / "facechain_tab.js").read_text(encoding="utf-8")
+    theme = gr.themes.Default(font=FONT, font_mono=MONO)
+    return gr.mount_gradio_app(
+        app, page, path="/", auth=list(accounts.items()) or None, theme=theme, css=(ROOT / "style.css").read_text(encoding="utf-8"),
+        head=f"<script>{script}</script>", footer_links=[], ssr_mode=False, show_error=True,
+    )  # fmt: skip
+
+
+def allowed(accounts: Mapping[str, str]) -> Callable[..., str]:
+    """The REST paths' door: the name of whoever has an account, "" where none is needed, 401 for everybody else."""
+
+    def name(given: HTTPBasicCredentials | None = Depends(basic)) -> str:  # noqa: B008  # how FastAPI declares a dependency
+        if not accounts:
+            return ""
+        known = accounts.get(given.username, "") if given is not None else ""
+        if given is None or not known or not secrets.compare_digest(given.password.encode(), known.encode()):
+            raise HTTPException(status_code=401, detail="Incorrect username or password", headers={"WWW-Authenticate": "Basic"})
+        return given.username
+
+    return name
+
+
+def check_free(host: str, port: int) -> None:
+    """BadInput where the address cannot be listened at."""
+    try:
+        with closing(socket.create_server((host, port))):
+            return
+    except OSError as error:
+        raise BadInput(f"{host}:{port} cannot be listened at ({error.strerror}): choose another --port or --host.") from error
+
+
+def serve(app: FastAPI, host: str, port: int, ready: Callable[[], Any]) -> None:
+    """Serve until somebody stops it (Ctrl-C). `ready` is called once the page answers."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            ready()
+
+    Server(uvicorn.Config(app, host=host, port=port, log_level="warning")).run()

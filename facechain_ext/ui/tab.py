@@ -1,0 +1,148 @@
+"""The FaceChain tab: Portrait · People · History · Setup, over a studio. One page for gradio 3.41, 4 and 6."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from facechain_ext.ui import tab_history, tab_people, tab_pictures, tab_portrait, tab_style, tab_who
+from facechain_ext.ui.gradio_versions import HIDDEN, named, page_of, senders, unsaved_all
+from facechain_ext.ui.ids import element
+from facechain_ext.ui.studio import Studio
+from facechain_ext.ui.tab_history import HistoryPage
+from facechain_ext.ui.tab_people import People
+from facechain_ext.ui.tab_portrait import Portrait
+from facechain_ext.ui.tab_setup import Setup
+from facechain_ext.ui.tab_wires import TAB, Visitor, Wires, first_line, option_of
+from facechain_ext.ui.words import ENGLISH, labels, say, tips
+
+PAGES = ("portrait", "people", "history", "setup")
+
+
+def build(studio: Studio) -> gr.Blocks:
+    """The page of a studio."""
+    with gr.Blocks(title="FaceChain", analytics_enabled=False) as page:
+        Tab(studio)
+    unsaved_all(page)
+    return page
+
+
+class Tab:
+    """The four pages, and what fills them when somebody comes."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.wires = Wires(studio)
+        with gr.Column(elem_id=element(TAB, "root"), elem_classes=["facechain-tab"]):
+            self._unseen()
+            with gr.Tabs(elem_id=element(TAB, "pages")):
+                pages = [self._page(name) for name in PAGES]
+        self._connect(pages)
+
+    def _unseen(self) -> None:
+        """What the page's script speaks through; nobody sees it."""
+        wires = self.wires
+        with gr.Column(elem_id=element(TAB, "unseen"), elem_classes=[HIDDEN]):
+            wires.html("words", words())
+            for name in ("hello", "pulse"):
+                wires.html(name)
+            for module in (tab_who, tab_style, tab_pictures, tab_portrait, tab_history, tab_people):
+                for name in module.CHANNELS:
+                    wires.channel(name)
+                for name, kinds in getattr(module, "DROPS", {}).items():
+                    wires.drop(name, kinds)
+            for name in ("tick", "arrive"):
+                wires.put(name, gr.Button(say("refresh"), elem_id=element(TAB, name)))
+            self._sending()
+
+    def _page(self, name: str) -> Any:
+        with page_of(say(f"tab.{name}"), element(TAB, f"page-{name}")) as page:
+            if name == "portrait":
+                self.portrait = Portrait(self.wires)
+            elif name == "people":
+                self.people = People(self.wires, self.portrait.who)
+            elif name == "history":
+                self.history = HistoryPage(self.wires, self.portrait.pictures)
+            else:
+                self.setup = Setup(self.wires)
+        return page
+
+    def _sending(self) -> None:
+        """Into the host's own tabs: a picture and its info text, and a button of the host's for each tab."""
+        wires = self.wires
+        wires.channel("send")
+        wires.put("sent-picture", gr.Image(type="pil", show_label=False, elem_id=element(TAB, "sent-picture")))
+        wires.put("sent-info", gr.Textbox(value="", show_label=False, elem_id=element(TAB, "sent-info")))
+        wires.html("sent-to")
+        senders(wires.studio.send_to(), wires["sent-info"], wires["sent-picture"], lambda tab: element(TAB, f"to-{tab}"))
+
+    def _connect(self, pages: list[Any]) -> None:
+        sent = [self.wires[name] for name in ("sent-picture", "sent-info", "sent-to")]
+        self.wires.on(self.wires["do-send"].change, self.send, [self.wires["do-send"]], sent, self.wires["results-trouble"])
+        self.portrait.connect()
+        self.people.connect()
+        self.history.connect()
+        self.setup.connect(self._fill)
+        self._fill(self.wires["arrive"].click)
+        self._fill_people(pages[1].select)
+        self._fill_history(pages[2].select)
+        self._fill_setup(pages[3].select)
+
+    def _fill(self, event: Any) -> None:
+        """Fill the page; each part for itself, so that trouble in one leaves the others."""
+        wires, portrait = self.wires, self.portrait
+        wires.on(event, self.hello, [], [wires["hello"]])
+        job = [wires["job"], wires["stage"], wires["results"], wires["version"], wires["picked"], wires["pulse"]]
+        wires.on(event, portrait.pictures.current, [], job, wires["results-trouble"])
+        wires.on(event, portrait.first, [wires["files"], wires["person"]], [wires["first"]], wires["make-trouble"])
+        wires.on(event, portrait.who.faces, [wires["person"]], [wires["faces"]], wires["who-trouble"])
+        loras = [wires[f"lora-{number}"] for number in range(1, 5)]
+        wires.on(event, portrait.styles.fresh, [wires["choice"]], [wires["styles"], *loras], wires["style-trouble"])
+        wires.on(event, self.defaults, [], [wires[name] for name in (*DEFAULTS, "subject")], wires["make-trouble"])
+        self._fill_people(event)
+        self._fill_setup(event)
+
+    def _fill_people(self, event: Any) -> None:
+        wires = self.wires
+        box = [wires[name] for name in ("people", "shown", "person-box", "person-shown", "new-name", "merge-with")]
+        wires.on(event, self.people.box, [wires["shown"]], box, wires["people-trouble"])
+
+    def _fill_history(self, event: Any) -> None:
+        wires = self.wires
+        known = [wires["place"], *(wires[name] for name in HistoryPage.FILTERS)]
+        outputs = [wires["filter-person"], wires["filter-style"], wires["entries"], wires["place"]]
+        wires.on(event, self.history.opened, known, outputs, wires["history-trouble"])
+
+    def _fill_setup(self, event: Any) -> None:
+        wires = self.wires
+        wires.on(event, self.setup.opened, [], [wires["there"], wires["safety"]], wires["settings-trouble"])
+
+    def hello(self, visitor: Visitor) -> str:
+        """Tells the page's script in which language it is read."""
+        return f'<template class="facechain-hello" data-language="{visitor.language}"></template>'
+
+    def defaults(self, visitor: Visitor) -> tuple[Any, ...]:
+        """What the Portrait page begins with, and the subjects in the visitor's language."""
+        found = self.wires.studio.defaults()
+        pairs = [(say(f"choice.subject.{one}", visitor.language), one) for one in option_of("subject").option.choices]
+        return *(gr.update(value=getattr(found, name)) for name in DEFAULTS), gr.update(choices=named(pairs))
+
+    def send(self, visitor: Visitor, sent: str) -> tuple[Any, str, str]:
+        """A picture for another tab of the host; the page presses the host's button when it is there."""
+        from facechain_ext.vision.pictures import read
+
+        tab, _, id = first_line(sent).partition(" ")
+        entry = self.wires.studio.history().get(visitor.user, int(id or 0))
+        return read(entry.path), entry.info, f'<i data-press="{element(TAB, f"to-{tab}")}" data-once="{escape(sent)}"></i>'
+
+
+DEFAULTS = ("weight", "steps", "sampler", "width", "height")
+
+
+def words() -> str:
+    """The page's dictionary and tips, for our script."""
+    said = {"zh": labels("zh"), "tips": {language: tips(language) for language in (ENGLISH, "zh")}}
+    said |= {"ask": {language: {key: say(f"tab.{key}", language) for key in ("yes", "cancel")} for language in (ENGLISH, "zh")}}
+    return f'<template class="facechain-words" data-words="{escape(json.dumps(said, ensure_ascii=False))}"></template>'

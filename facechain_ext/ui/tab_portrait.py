@@ -1,0 +1,243 @@
+"""The Portrait page: who · style · pictures, and the three steps of a first visit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from facechain_ext.errors import BadInput, BadPicture
+from facechain_ext.options import fields_of, from_mapping
+from facechain_ext.store.records import Wanted
+from facechain_ext.ui import tab_html as html
+from facechain_ext.ui.gradio_versions import paths
+from facechain_ext.ui.ids import element
+from facechain_ext.ui.tab_pictures import Pictures, order_values
+from facechain_ext.ui.tab_style import NONE, Styles
+from facechain_ext.ui.tab_who import Who, pictures_of
+from facechain_ext.ui.tab_wires import TAB, Visitor, Wires
+from facechain_ext.ui.words import ENGLISH, say, translate_all
+from facechain_ext.workflows.orders import MakingOptions, Order
+from facechain_ext.workflows.people import Picture
+
+CHANNELS = ("no-pose",)
+DROPS = {"pose-drop": ["image"]}
+SIDES = (64, 2048, 8)
+PLACED = {
+    "likeness": ("choose", "most", "until"),
+    "size": ("width", "height", "steps", "sampler", "cfg", "seed", "clip_skip"),
+    "hires": ("hires", "hires_strength", "hires_steps", "upscaler"),
+    "weights": ("adapter", "analyser"),
+}
+"""Options that fold away below the style, by fold."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """What the page says beyond options: whom, which style, which LoRAs, which pose."""
+
+    files: Sequence[str]
+    person: str
+    style: str
+    style_weight: float
+    filled: tuple[str, str]
+    pose: str
+    pose_weight: float
+    loras: tuple[tuple[str, float], ...]
+
+
+class Portrait:
+    """The page of that name."""
+
+    def __init__(self, wires: Wires) -> None:
+        self.wires = wires
+        with gr.Column(elem_classes=["facechain-portrait"]):
+            wires.html("first")
+            with gr.Row(elem_classes=["facechain-columns"], equal_height=False):
+                self.who = Who(wires)
+                self.styles = Styles(wires)
+                self._folds()
+                self.pictures = Pictures(wires)
+
+    def _folds(self) -> None:
+        """How the pictures are made; nothing of it is needed."""
+        with gr.Column(elem_classes=["facechain-how", "facechain-column"], min_width=0):
+            self._fold("likeness", {"choose": gr.Radio, "most": gr.Slider, "until": gr.Number})
+            self._pose()
+            self._fold(
+                "size",
+                {"width": gr.Slider, "height": gr.Slider, "steps": gr.Slider, "cfg": gr.Slider, "clip_skip": gr.Slider, "seed": gr.Number},
+            )
+            self._fold("hires", {"hires": gr.Slider, "hires_strength": gr.Slider, "hires_steps": gr.Slider})
+            self._fold("weights", {})
+
+    def _fold(self, name: str, makes: Mapping[str, Any]) -> None:
+        with (
+            gr.Accordion(say(f"tab.fold_{name}"), open=False, elem_id=element(TAB, f"fold-{name}")),
+            gr.Column(elem_classes=["facechain-fold"]),
+        ):
+            for option in PLACED[name]:
+                self._control(option, makes.get(option, gr.Dropdown))
+
+    def _control(self, name: str, make: Any) -> None:
+        start = getattr(self.wires.studio.defaults(), name)
+        more: dict[str, Any] = {"value": start}
+        if name in ("width", "height"):
+            more |= dict(zip(("minimum", "maximum", "step"), SIDES, strict=True))
+        if make is gr.Number:
+            more |= {"precision": 0} if name == "seed" else {}
+        if make is gr.Dropdown:
+            more |= {"choices": self.choices(name), "value": start or next(iter(self.choices(name)), None)}
+        self.wires.option(name, make, **more)
+
+    def choices(self, name: str) -> list[str]:
+        """What a list offers here."""
+        studio = self.wires.studio
+        found = {
+            "sampler": studio.host.samplers, "upscaler": studio.host.upscalers, "adapter": lambda: ["auto", *studio.adapters()],
+            "analyser": lambda: list(studio.analysers()),
+        }  # fmt: skip
+        return list(found[name]())
+
+    def _pose(self) -> None:
+        wires = self.wires
+        with gr.Accordion(say("tab.fold_pose"), open=False, elem_id=element(TAB, "fold-pose")):
+            wires.state("pose", "")
+            wires.html("pose-zone", pose_zone())
+            wires.html("pose-seen")
+            wires.trouble("pose-trouble")
+            weight = gr.Slider(0, 2, value=1, step=0.05, label=say("tab.pose_weight"), elem_id=element(TAB, "pose-weight"))
+            wires.put("pose-weight", weight)
+
+    def connect(self) -> None:
+        """Its events."""
+        wires = self.wires
+        self.who.connect(wires["first"])
+        self.styles.connect()
+        self.pictures.connect()
+        begun = [wires["job"], wires["stage"], wires["results"], wires["version"], wires["picked"], wires["pulse"]]
+        wires.on(wires["make"].click, self.make, self.inputs, [*begun, wires["first"]], wires["make-trouble"])
+        for name, answer in (("again", self.pictures.again), ("vary", self.pictures.vary)):
+            wires.on(wires[f"do-{name}"].change, answer, [wires[f"do-{name}"]], begun, wires["make-trouble"])
+        posed = [wires["pose"], wires["pose-seen"], wires["pose-drop"]]
+        dropped = [wires["pose-drop"], wires["width"], wires["height"]]
+        wires.on(wires["pose-drop"].upload, self.pose_dropped, dropped, posed, wires["pose-trouble"])
+        wires.on(wires["do-no-pose"].change, lambda _visitor: ("", "", gr.update(value=None)), [], posed, wires["pose-trouble"])
+
+    @property
+    def fields(self) -> list[str]:
+        """The options that the page holds, by name."""
+        return [one.name for one in fields_of(MakingOptions) if one.name in self.wires.parts]
+
+    @property
+    def inputs(self) -> list[Any]:
+        """What Make needs: everything chosen, the LoRAs, and the options."""
+        wires = self.wires
+        chosen = [wires[name] for name in ("files", "person", "style", "style-weight", "filled", "pose", "pose-weight")]
+        return [*chosen, *self.styles.lora_values, *(wires[name] for name in self.fields)]
+
+    def make(self, visitor: Visitor, *values: Any) -> tuple[Any, ...]:
+        """The order of the page begins."""
+        return *self.pictures.start(visitor, self.order(values)), ""
+
+    def order(self, values: Sequence[Any]) -> Order:
+        """The values of `inputs` as an order. BadInput."""
+        rows = len(self.styles.lora_values)
+        pairs = zip(values[7 : 7 + rows : 2], values[8 : 8 + rows : 2], strict=True)
+        loras = tuple((name, float(weight)) for name, weight in pairs if name and name != NONE)
+        files, person, style, style_weight, filled, pose, pose_weight = values[:7]
+        chosen = Chosen(
+            files=files,
+            person=person,
+            style=style,
+            style_weight=style_weight,
+            filled=filled,
+            pose=pose,
+            pose_weight=pose_weight,
+            loras=loras,
+        )
+        return self._ordered(chosen, dict(zip(self.fields, values[7 + rows :], strict=True)))
+
+    def _ordered(self, chosen: Chosen, values: Mapping[str, Any]) -> Order:
+        options = order_values(values)
+        for name, filled in zip(("prompt", "negative"), chosen.filled, strict=True):
+            if chosen.style and options.get(name, "").strip() == filled.strip():
+                options.pop(name, None)  # the style's own words, which the work fits to the person it sees
+        bound = self.styles.found(chosen.style) if chosen.style else None
+        return Order(
+            options=from_mapping(MakingOptions, options), photos=pictures_of(self.wires, chosen.files), person=chosen.person,
+            style=chosen.style, style_weight=float(chosen.style_weight) if bound and bound.state == "bound" else None,
+            loras=chosen.loras, pose=_pose_picture(chosen.pose), pose_weight=float(chosen.pose_weight),
+        )  # fmt: skip
+
+    def pose_dropped(self, visitor: Visitor, file: Any, width: float, height: float) -> tuple[Any, ...]:
+        """A picture whose pose is to be taken: itself and the skeleton that was seen in it."""
+        from facechain_ext.vision.pictures import read
+
+        why = self.wires.studio.poses_possible()
+        if why:
+            raise BadInput(why)
+        path = next(iter(paths(file)), "")
+        image = read(path, name="the pose picture")
+        seen = self.wires.studio.skeleton(image, (int(width), int(height)))
+        language = visitor.language
+        pair = [
+            html.picture(html.small(image, 320), say("tab.pose_picture", language)),
+            html.picture(html.small(seen, 320), say("tab.pose_skeleton", language)),
+        ]
+        away = html.action(say("leave_out", language), "no-pose", "1")
+        return path, f'<div class="facechain-pair">{"".join(pair)}</div>{away}', gr.update(value=None)
+
+    def first(self, visitor: Visitor, files: Sequence[str], person: str) -> str:
+        """The steps of a first visit; empty for somebody who has made pictures, or begun."""
+        if files or person or self.wires.studio.history().amount(Wanted(user=visitor.user)):
+            return ""
+        return self.steps(visitor)
+
+    def steps(self, visitor: Visitor) -> str:
+        """Three steps with what is there and what is missing."""
+        language, studio = visitor.language, self.wires.studio
+        bound = studio.styles()
+        here = sum(one.state == "bound" for one in bound)
+        people = self.who.faces(visitor, "")
+        demo = html.action(say("tab.step_demo", language), "demo", "1", kind="facechain-secondary") if studio.demo_person() else ""
+        first = html.opener(say("tab.step_photo", language), "drop", kind="facechain-primary") + demo + people
+        count = say("tab.step_style_count", language, here=here, count=len(bound))
+        second = f"<p>{escape(count)}</p>{html.lead(say('tab.step_style_hint', language))}"
+        third = "".join(readiness(one.there, one.needed, one.sentence, one.advice, language) for one in studio.readiness())
+        cells = [step(1, say("tab.step_who", language), first), step(2, say("tab.step_style", language), second)]
+        cells.append(step(3, say("tab.step_make", language), f'<ul class="facechain-ready">{third}</ul>'))
+        return f'<section class="facechain-steps"><h2>{escape(say("tab.welcome", language))}</h2><div>{"".join(cells)}</div></section>'
+
+
+def readiness(there: bool, needed: bool, sentence: str, advice: str, language: str) -> str:
+    """One thing that is there or missing, and what to do."""
+    sign, kind = ("✓", "facechain-good") if there else (("✗", "facechain-bad") if needed else ("○", "facechain-warn"))
+    text = translate_all(sentence if there else f"{sentence} {advice}".strip(), language)
+    return f'<li class="{kind}"><span class="facechain-sign">{sign}</span> {escape(text)}</li>'
+
+
+def step(number: int, name: str, inside: str) -> str:
+    """One of the first visit's steps."""
+    return f'<div class="facechain-step"><h3><span aria-hidden="true">{number}</span>{escape(name)}</h3>{inside}</div>'
+
+
+def pose_zone() -> str:
+    """Where a pose picture is dropped."""
+    return (
+        '<button type="button" class="facechain-zone" data-drop="pose-drop">'
+        f"<span>{escape(say('tab.pose_drop', ENGLISH))}</span><small>{escape(say('tab.pose_hint', ENGLISH))}</small></button>"
+    )
+
+
+def _pose_picture(path: str) -> Picture | None:
+    if not path:
+        return None
+    try:
+        return Picture(data=Path(path).read_bytes(), name="the pose picture")
+    except OSError as error:
+        raise BadPicture(f"The pose picture is no longer there ({error.strerror}): drop it here again.") from error
