@@ -57,7 +57,8 @@ class Loaded:
 
     def adapter_path(self, name: str = AUTO) -> Path:
         """The file of the adapter of that name (auto: the one of the settings, else the first). BadWeights saying what to put where."""
-        return adapter_file(models_folder(), setting("adapter") if name in ("", AUTO) else name)
+        chosen = setting("adapter") if name in ("", AUTO) else name
+        return adapter_file(models_folder(), "" if chosen == AUTO else chosen)
 
     def adapter(self, name: str = AUTO) -> Adapter:
         """The adapter of that name. BadWeights saying what to put where."""

@@ -219,9 +219,17 @@ def denoising(params: Any) -> None:
     webui.denoiser_callback(params)
 
 
+def on_ui_tabs() -> list[tuple[Any, str, str]]:
+    """The FaceChain tab."""
+    from facechain_ext.ui import studio_webui
+
+    return studio_webui.on_ui_tabs()
+
+
 def register() -> None:
     """Register our callbacks; once, however often the WebUI loads its scripts."""
     settings.register(script_callbacks.on_cfg_denoiser, denoising)
     settings.register(script_callbacks.on_ui_settings, settings.on_ui_settings)
     settings.register(script_callbacks.on_app_started, api.on_app_started)
+    settings.register(script_callbacks.on_ui_tabs, on_ui_tabs)
     settings.register(script_callbacks.on_before_ui, xyz.add_axes)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from modules import paths, script_callbacks, shared
 
+from facechain_ext.options import Field, fields_of
 from facechain_ext.ui.ids import PREFIX
 
 STEM = "facechain"
@@ -64,14 +66,21 @@ def let_adetailer_run_us(on: bool = True) -> None:
     shared.opts.save(shared.config_filename)
 
 
+def keep(values: Mapping[str, Any]) -> None:
+    """Set some of our section's settings, and save the host's file."""
+    for name, value in values.items():
+        shared.opts.set(f"{PREFIX}_{name}", value)
+    shared.opts.save(shared.config_filename)
+
+
 def on_ui_settings() -> None:
-    """Our section on the settings page."""
+    """Our section on the settings page: the tab's settings, then the panel's."""
+    from facechain_ext.ui.studio import Settings
+
     section = (PREFIX, "FaceChain")
     info = shared.OptionInfo
-    shared.opts.add_option(
-        f"{PREFIX}_adapter",
-        info("", "Adapter to use where none is chosen (name of the file in the FaceChain folder; empty: the first)", section=section),
-    )
+    for declared in fields_of(Settings):
+        shared.opts.add_option(f"{PREFIX}_{declared.name}", info(*_control(declared), section=section))
     shared.opts.add_option(
         f"{PREFIX}_note",
         info(True, "Show below the picture why it was made without the face", section=section),
@@ -82,6 +91,19 @@ def on_ui_settings() -> None:
             info(bool(adetailer_runs_us()), "Run FaceChain inside ADetailer's pass (adds facechain to ADetailer's list of scripts)",
                  section=section, onchange=lambda: let_adetailer_run_us(bool(setting("in_adetailer", False)))),
         )  # fmt: skip
+
+
+def _control(declared: Field) -> tuple[Any, ...]:
+    """Default, label, component and its arguments of a declared setting; the host chooses the component where none is said."""
+    import gradio as gr
+
+    what, text = declared.option, f"{declared.option.label}: {declared.option.help}"
+    if what.choices:
+        return declared.default, text, gr.Dropdown, {"choices": list(what.choices)}
+    if what.minimum is not None:
+        step = what.step or (1 if declared.kind is int else 0.01)
+        return declared.default, text, gr.Slider, {"minimum": what.minimum, "maximum": what.maximum, "step": step}
+    return declared.default, text
 
 
 def register(on: Any, callback: Any) -> None:

@@ -19,18 +19,19 @@ from facechain_ext.log import log
 from facechain_ext.options import from_mapping, to_mapping
 from facechain_ext.store.history import History
 from facechain_ext.store.library import Library
+from facechain_ext.ui.binding import bound
 from facechain_ext.ui.jobs import Jobs
 from facechain_ext.ui.readiness import Ready, readiness, safety_sentence
 from facechain_ext.ui.studio import NOBODY, Settings
 from facechain_ext.weights.locate import encoder_file, found, named
 from facechain_ext.workflows.infotext import parse_info
 from facechain_ext.workflows.looking import Seen, png, seen_in
-from facechain_ext.workflows.lora_files import LoraFile, install, lora_file, sha256
+from facechain_ext.workflows.lora_files import LoraFile, install, lora_file
 from facechain_ext.workflows.making import AUTO, MakingOptions, Picture
 from facechain_ext.workflows.own_styles import OwnStyles
 from facechain_ext.workflows.persons import Eyes, keep
 from facechain_ext.workflows.planning import openpose
-from facechain_ext.workflows.styles import Bound, bind, presets
+from facechain_ext.workflows.styles import Bound
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -120,7 +121,7 @@ class StudioAlone:
     def styles(self) -> tuple[Bound, ...]:
         """Presets and own styles, each with the LoRA it means; bound anew only where a file has changed."""
         own, listed = self.own_styles().styles(), self.loras()
-        return self._once("styles", (own, listed), lambda: bind((*own, *presets()), self._with_hashes(own, listed)))
+        return self._once("styles", (own, listed), lambda: bound(own, listed))
 
     def loras(self) -> tuple[Listed, ...]:
         """The LoRAs of the folder."""
@@ -252,11 +253,6 @@ class StudioAlone:
     def _demo_eyes(self) -> bool:
         return self.app.demo and "demo" in self.analysers()
 
-    def _with_hashes(self, own: Sequence[Any], listed: Sequence[Listed]) -> Sequence[Listed]:
-        """The list with hashes of whole files, which are read only where a style of one's own is not found by any name."""
-        unbound = [one for one in bind(own, listed) if one.state == "missing" and one.style.hashes]
-        return [_hashed(one) for one in listed] if unbound else listed
-
     def _once(self, kind: str, key: Any, make: Callable[[], T]) -> T:
         """What was made for the key; the one before it of the same kind is let go first."""
         with self._lock:
@@ -265,21 +261,6 @@ class StudioAlone:
                     del self._loaded[old]
                 self._loaded[kind, key] = make()
             return self._loaded[kind, key]
-
-
-def _hashed(one: Listed) -> Listed:
-    from dataclasses import replace
-
-    try:
-        stat = os.stat(one.file)
-        return replace(one, hashes=(*one.hashes, _sha256(one.file, stat.st_size, stat.st_mtime_ns)))
-    except OSError:
-        return one
-
-
-@lru_cache(maxsize=4096)
-def _sha256(file: str, _size: int, _changed: int) -> str:
-    return sha256(Path(file))
 
 
 @lru_cache(maxsize=1)

@@ -14,9 +14,9 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-HOST_BOUND = ("settings", "script", "api", "xyz", "loaded", "analysis", "answers", "panel", "gradio_versions", "inner")
+HOST_BOUND = ("settings", "script", "api", "xyz", "loaded", "analysis", "answers", "panel", "gradio_versions", "inner", "studio_webui")
 """Our modules that hold on to the host's from the moment they are imported."""
-CALLBACKS = ("on_cfg_denoiser", "on_ui_settings", "on_app_started", "on_before_ui")
+CALLBACKS = ("on_cfg_denoiser", "on_ui_settings", "on_ui_tabs", "on_app_started", "on_before_ui")
 
 COMMON = {"elem_id", "elem_classes", "visible"}
 FIELD = COMMON | {"label", "value", "show_label", "interactive", "scale", "min_width", "info", "container"}
@@ -139,9 +139,12 @@ class OptionInfo:
     """A setting."""
 
     def __init__(
-        self, default: Any = None, label: str = "", *, section: tuple[str, str], onchange: Callable[[], None] | None = None
-    ) -> None:
+        self, default: Any = None, label: str = "", component: Any = None, component_args: dict[str, Any] | None = None, *,
+        section: tuple[str, str], onchange: Callable[[], None] | None = None,
+    ) -> None:  # fmt: skip
         self.default, self.label, self.section, self.onchange = default, label, section, onchange
+        self.component, self.component_args = component, component_args
+        assert component is None or not set(component_args or {}) - ARGUMENTS[component.kind]
 
 
 class Opts:

@@ -143,7 +143,7 @@ def test_photos_are_looked_at_without_an_encoder_too(client, models):
         ("POST", "/analyse", {"photos": [PHOTO] * 7}, "7 photos: 6 are the most"),
         ("POST", "/analyse", {"foto": []}, "There is no field 'foto'"),
         ("POST", "/analyse", {"photos": [PHOTO], "face": True}, "face must be a whole number"),
-        ("POST", "/persons", {"name": "", "photos": [PHOTO], "analyser": "embedded"}, "needs a name"),
+        ("POST", "/persons", {"name": "", "photos": [PHOTO], "analyser": "embedded", "consent": True}, "needs a name"),
         ("POST", "/persons", {"name": "Anna"}, "no photo to save a person from"),
         ("PATCH", "/persons/Nobody", {"name": "B"}, "No saved person is called 'Nobody'"),
         ("DELETE", "/persons/Nobody", None, "No saved person is called 'Nobody'"),
@@ -196,9 +196,11 @@ def test_a_second_start_adds_nothing(app, host):
 
 def test_a_person_keeps_photos_only_when_asked(client, models):
     body = {"photos": [PHOTO], "analyser": "embedded"}
+    assert "that the person in the photos agrees" in client.post("/facechain/v1/persons", json={"name": "A", **body}).json()["detail"]
+    body["consent"] = True
     plain = client.post("/facechain/v1/persons", json={"name": "A", **body}).json()
-    kept = client.post("/facechain/v1/persons", json={"name": "B", "keep_photos": True, "consent": True, **body}).json()
-    assert (plain["originals"], plain["consent"]) == (0, "") and kept["originals"] == 1 and "agreed" in kept["consent"]
+    kept = client.post("/facechain/v1/persons", json={"name": "B", "keep_photos": True, **body}).json()
+    assert (plain["originals"], kept["originals"]) == (0, 1) and "agreed" in plain["consent"]
     files = {path.stem: path.read_bytes() for path in (models / "FaceChain" / "people").iterdir()}
     original = base64.b64encode(ASTRONAUT.read_bytes())
     assert original not in files["A"] and original in files["B"]
@@ -207,7 +209,7 @@ def test_a_person_keeps_photos_only_when_asked(client, models):
 def test_a_name_that_is_taken_is_refused_unless_replaced(client):
     flipped = BytesIO()
     Image.open(ASTRONAUT).convert("RGB").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(flipped, format="PNG")
-    other = {"name": "A", "photos": [base64.b64encode(flipped.getvalue()).decode()], "analyser": "embedded"}
-    assert client.post("/facechain/v1/persons", json={"name": "A", "photos": [PHOTO], "analyser": "embedded"}).status_code == 200
+    other = {"name": "A", "photos": [base64.b64encode(flipped.getvalue()).decode()], "analyser": "embedded", "consent": True}
+    assert client.post("/facechain/v1/persons", json={**other, "photos": [PHOTO]}).status_code == 200
     assert "called A already" in client.post("/facechain/v1/persons", json=other).json()["detail"]
     assert client.post("/facechain/v1/persons", json={**other, "replace": True}).status_code == 200

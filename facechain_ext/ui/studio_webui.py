@@ -1,0 +1,263 @@
+"""The studio inside A1111 or Forge: the host's own models, folders, settings and tabs; persons and networks shared with the panel."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from facechain_ext.errors import BadInput, BadWeights, MissingPackage, UnsupportedModel
+from facechain_ext.faces.choose import available_backends
+from facechain_ext.faces.nudity import picture_check
+from facechain_ext.hosts import webui
+from facechain_ext.hosts.webui_host import WebUIHost, output_folder
+from facechain_ext.log import log
+from facechain_ext.options import check_value, fields_of, to_mapping
+from facechain_ext.store.history import History
+from facechain_ext.store.library import Library
+from facechain_ext.ui.binding import bound
+from facechain_ext.ui.jobs import Jobs
+from facechain_ext.ui.loaded import loaded, model_folders
+from facechain_ext.ui.readiness import Ready, readiness, safety_sentence
+from facechain_ext.ui.settings import keep, models_folder, setting, shared_models
+from facechain_ext.ui.studio import NOBODY, Settings
+from facechain_ext.weights.locate import encoder_file, found
+from facechain_ext.workflows.infotext import parse_info
+from facechain_ext.workflows.looking import Seen, seen_in
+from facechain_ext.workflows.lora_files import LoraFile, install, lora_file
+from facechain_ext.workflows.making import AUTO, MakingOptions, Picture
+from facechain_ext.workflows.own_styles import OwnStyles
+from facechain_ext.workflows.persons import Eyes
+from facechain_ext.workflows.persons import keep as keep_person
+from facechain_ext.workflows.styles import Bound
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from facechain_ext.engine.adapter import Adapter
+    from facechain_ext.engine.encoder import FaceEncoder
+    from facechain_ext.faces.types import FaceAnalyser, PictureCheck
+    from facechain_ext.hosts.types import Listed
+    from facechain_ext.store.library import Saved
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "astronaut.png"
+OURS = "FaceChain"
+"""The folder of results beside the host's own."""
+TABS = ("txt2img", "img2img", "inpaint", "extras")
+T = TypeVar("T")
+
+
+class StudioWebUI:
+    """ui.studio.Studio over the WebUI of this process."""
+
+    def __init__(self) -> None:
+        self.host = WebUIHost()
+        self._lock = threading.RLock()
+        self._kept: dict[str, tuple[Any, Any]] = {}
+        self.jobs = Jobs(self)
+
+    @property
+    def kind(self) -> Literal["a1111", "forge"]:
+        """Which WebUI it is."""
+        return webui.kind() or "a1111"
+
+    # ---- what is loaded, together with the panel
+
+    def adapters(self) -> tuple[str, ...]:
+        """The adapters in the FaceChain folder."""
+        return tuple(one.name for one in found(models_folder()) if one.kind == "adapter")
+
+    def adapter(self, name: str) -> Adapter:
+        """The adapter of that name; auto: the settings', else the first. BadWeights."""
+        return loaded.adapter(name)
+
+    def encoder(self, adapter: Adapter) -> FaceEncoder:
+        """The face encoder beside an adapter. BadWeights."""
+        return loaded.encoder(adapter)
+
+    def analyser(self, name: str) -> FaceAnalyser:
+        """The face analysis of that name; auto: the settings', else the best that is here."""
+        return loaded.analyser(self.settings().analyser if name == AUTO else name)
+
+    def analysers(self) -> tuple[str, ...]:
+        """Face analyses that can be used here, auto first."""
+        return (AUTO, *(one.name for one in available_backends(model_folders()) if one.capabilities))
+
+    def checker(self) -> PictureCheck | None:
+        """What looks for nudity in results."""
+        return self._once("check", models_folder(), lambda: picture_check(models_folder()))
+
+    # ---- what is kept
+
+    def library(self) -> Library:
+        """The saved persons, the panel's too."""
+        return loaded.library()
+
+    def history(self) -> History:
+        """The results, in a folder of ours beside the host's own pictures."""
+        chosen = self.settings().outputs
+        return History(Path(chosen) if chosen else output_folder() / OURS, parse_info)
+
+    def own_styles(self) -> OwnStyles:
+        """The styles of one's own."""
+        return OwnStyles(models_folder() / "styles")
+
+    def styles(self) -> tuple[Bound, ...]:
+        """Presets and own styles, each with the LoRA it means; bound anew only where a file has changed."""
+        own, listed = self.own_styles().styles(), self.loras()
+        return self._once("styles", (own, listed), lambda: bound(own, listed))
+
+    def loras(self) -> tuple[Listed, ...]:
+        """The LoRAs the host lists."""
+        return tuple(self.host.listed_loras())
+
+    def settings(self) -> Settings:
+        """The host's settings of ours; one that is not in order is left out and logged."""
+        values = {}
+        for declared in fields_of(Settings):
+            value = setting(declared.name, declared.default)
+            value = declared.default if value in ("", None) else value
+            value = float(value) if declared.kind is float and isinstance(value, int) else value
+            try:
+                check_value(declared, value)
+                values[declared.name] = value
+            except BadInput as error:
+                log.warning("A setting cannot be used, its default is: %s", error)
+        return Settings(**values)
+
+    def set_settings(self, settings: Settings) -> None:
+        """Keep these settings in the host's file."""
+        keep(to_mapping(settings))
+
+    def checking(self) -> bool:
+        """Whether results are checked."""
+        return self.settings().check
+
+    # ---- what can be done
+
+    def defaults(self) -> MakingOptions:
+        """What the page begins with."""
+        from modules import shared
+
+        settings, samplers = self.settings(), self.host.samplers()
+        return MakingOptions(
+            steps=settings.steps, sampler=settings.sampler if settings.sampler in samplers else samplers[0], weight=settings.weight,
+            clip_skip=int(getattr(shared.opts, "CLIP_stop_at_last_layers", 1)),
+        )  # fmt: skip
+
+    def readiness(self) -> tuple[Ready, ...]:
+        """What is there and what is missing."""
+        rest = readiness(self, note="", files=(), models=shared_models(), folders=model_folders())
+        return (self._checkpoint(), self._adapter(), self._encoder(), *rest)
+
+    def look(self, photos: Sequence[Picture], *, adapter: str = AUTO, analyser: str = AUTO, face: int = 0) -> list[Seen]:
+        """Vet photos: one report and thumbnail each."""
+        try:
+            encoder = self.encoder(self.adapter(adapter))
+        except (BadWeights, MissingPackage) as error:
+            log.debug("Photos are looked at without comparing persons: %s", error)
+            encoder = None
+        return seen_in(photos, self.analyser(analyser), encoder, face=face)
+
+    def save_person(
+        self, name: str, photos: Sequence[Picture], *, adapter: str = AUTO, analyser: str = AUTO, face: int = 0,
+        consent: bool = False, keep_photos: bool = False, replace: bool = False,
+    ) -> Saved:  # fmt: skip
+        """Add a person to the library. BadInput without consent."""
+        network = self.adapter(adapter)
+        eyes = Eyes(analyser=self.analyser(analyser), encoder=self.encoder(network), adapter=network)
+        return keep_person(eyes, self.library(), name, photos, face=face, consent=consent, keep_photos=keep_photos, replace=replace)
+
+    def demo_person(self) -> tuple[Picture, ...]:
+        """The example photo."""
+        return (Picture(data=EXAMPLE.read_bytes(), name=EXAMPLE.name),) if EXAMPLE.is_file() else ()
+
+    def install_lora(self, path: Path, name: str = "") -> LoraFile:
+        """Copy a LoRA into the host's folder after checking it, and let the host see it."""
+        lora_file(path)
+        folder = self.host.folders.loras
+        assert folder is not None
+        made = lora_file(install(path, folder, name))
+        self.host.refresh_loras()
+        return made
+
+    def skeleton(self, image: Image.Image, size: tuple[int, int]) -> Image.Image:
+        """The pose of a photo as a control picture: drawn by the host's openpose where its files are here, else by mediapipe."""
+        from facechain_ext.faces.body import pose
+        from facechain_ext.vision.pictures import letterbox
+        from facechain_ext.vision.skeleton import draw_skeletons, is_skeleton
+
+        fitted = letterbox(image, *size)
+        if is_skeleton(image):
+            return fitted
+        try:
+            return self.host.skeleton(fitted, size)
+        except MissingPackage as error:
+            try:
+                return draw_skeletons(size, [pose(fitted)])
+            except MissingPackage:
+                raise error from None
+
+    def poses_possible(self) -> str:
+        """Empty, or why no pose can be followed here and what to do."""
+        return self.host.poses_possible()
+
+    def safety(self) -> str:
+        """Which check is at work."""
+        return safety_sentence(self.checker(), switched_on=self.checking())
+
+    def user(self, request: Any) -> str:
+        """Who is logged in; nobody in particular where the page has no log-in."""
+        return str(getattr(request, "username", None) or NOBODY)
+
+    def send_to(self) -> tuple[str, ...]:
+        """The host's tabs that take a picture."""
+        return TABS
+
+    # ---- below
+
+    def _checkpoint(self) -> Ready:
+        reason, name = webui.supports(), self.host.checkpoint()
+        return Ready(
+            name="checkpoint", there=bool(name) and not reason, needed=True,
+            sentence=reason or name or "There is no checkpoint.",
+            advice="" if name and not reason else "Choose an SD1.5 checkpoint at the top of the page.",
+        )  # fmt: skip
+
+    def _adapter(self) -> Ready:
+        try:
+            name = loaded.adapter_path().name
+            here = loaded.adapter_here()
+            reason = webui.supports(None, here) if here is not None else None
+        except (BadWeights, UnsupportedModel) as error:
+            name, reason = "", str(error)
+        return Ready(name="adapter", there=not reason, needed=True, sentence=reason or name)
+
+    def _encoder(self) -> Ready:
+        try:
+            return Ready(name="encoder", there=True, needed=True, sentence=encoder_file(models_folder()).name)
+        except BadWeights as error:
+            return Ready(name="encoder", there=False, needed=True, sentence=str(error))
+
+    def _once(self, kind: str, key: Any, make: Callable[[], T]) -> T:
+        """What was made for the key; what was kept of the same kind before it is let go."""
+        with self._lock:
+            if kind not in self._kept or self._kept[kind][0] != key:
+                self._kept.pop(kind, None)
+                self._kept[kind] = (key, make())
+            return self._kept[kind][1]
+
+
+@cache
+def studio() -> StudioWebUI:
+    """The one studio of this process."""
+    return StudioWebUI()
+
+
+def on_ui_tabs() -> list[tuple[Any, str, str]]:
+    """Our tab: the page, its name, and its id."""
+    from facechain_ext.ui.tab import build
+
+    return [(build(studio()), OURS, "facechain")]
