@@ -81,6 +81,13 @@ def faces(argv: Sequence[str]) -> int:
     return run(argv)
 
 
+def ui(argv: Sequence[str]) -> int:
+    """The FaceChain tab as a page of its own, on this computer."""
+    from facechain_ext.ui.command_ui import run
+
+    return run(argv)
+
+
 def parity(argv: Sequence[str]) -> int:
     """Our numbers against a case of the published networks, as JSON."""
     from facechain_ext.parity import main as run
@@ -122,7 +129,7 @@ def random_weights(argv: Sequence[str]) -> int:
 
 COMMANDS: dict[str, tuple[str, Command]] = {
     function.__name__.replace("_", "-"): (str(function.__doc__).rstrip("."), function)
-    for function in (portrait, faces, parity, bench, convert, random_weights)
+    for function in (portrait, ui, faces, parity, bench, convert, random_weights)
 }
 
 if __name__ == "__main__":

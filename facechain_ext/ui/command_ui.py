@@ -1,0 +1,90 @@
+"""`ui`: the FaceChain tab as a page of its own, on this computer."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import webbrowser
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from facechain_ext.app import App, Choice
+from facechain_ext.errors import BadInput, MissingPackage
+from facechain_ext.ui.console import tell
+
+HERE = "127.0.0.1"
+EVERYWHERE = ("0.0.0.0", "::")
+PORT = 7870
+
+
+def run(argv: Sequence[str]) -> int:
+    """Serve the page until somebody stops it."""
+    arguments = parser().parse_args(argv)
+    accounts = accounts_of(arguments.auth)
+    try:
+        from facechain_ext.ui.page_server import application, check_free, serve
+    except ImportError as error:
+        raise MissingPackage(f"The page needs gradio 6, and {error.name} is missing: start it by run.py, which installs it.") from error
+    from facechain_ext.ui.studio_alone import StudioAlone
+
+    check_free(arguments.host, arguments.port)
+    with tempfile.TemporaryDirectory(prefix="facechain-") as scratch:
+        app = App(
+            Choice(
+                checkpoint=arguments.checkpoint, adapter=arguments.adapter, encoder=arguments.encoder, analyser=arguments.analyser,
+                device=arguments.device, dtype=arguments.dtype, models=arguments.models, scratch=Path(scratch),
+            )
+        )  # fmt: skip
+        tell(app.note)
+        studio = StudioAlone(app, arguments.data)
+        ready = Ready(arguments.host, arguments.port, accounts, arguments.data, open=arguments.open)
+        serve(application(studio, accounts), arguments.host, arguments.port, ready.say)
+    return 0
+
+
+class Ready:
+    """What is said, and done, once the page answers."""
+
+    def __init__(self, host: str, port: int, accounts: Mapping[str, str], data: Path, *, open: bool) -> None:
+        self.address = f"http://{HERE if host in EVERYWHERE else host}:{port}/"
+        self.exposed = host not in (HERE, "localhost", "::1") and not accounts
+        self.data, self.open = data, open
+
+    def say(self) -> None:
+        """The address, where everything is kept, and a warning where strangers may reach the page."""
+        tell(f"FaceChain is at {self.address} (Ctrl-C ends it); pictures, people and settings are kept in {self.data.resolve()}.")
+        if self.exposed:
+            tell("Everybody who reaches this computer may use the page: give --auth NAME:PASSWORD to ask for a log-in.")
+        if self.open:
+            webbrowser.open(self.address)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    made = argparse.ArgumentParser(prog="ui", description="The FaceChain tab as a page of its own, with a REST API beside it.")
+    made.add_argument("--host", default=HERE, help=f"address to listen at (default {HERE}: this computer alone)")
+    made.add_argument("--port", type=int, default=PORT, help=f"port to listen at (default {PORT})")
+    made.add_argument("--auth", action="append", default=[], metavar="NAME:PASSWORD", help="ask for a log-in; may be given several times")
+    made.add_argument("--open", action="store_true", help="open the page in a browser once it is there")
+    data = "folder for pictures, people, styles and settings (default out)"
+    made.add_argument("--data", type=Path, default=Path("out"), metavar="DIR", help=data)
+    made.add_argument("--checkpoint", type=Path, metavar="FILE", help="an SD1.5 checkpoint; without it the demo model is used")
+    made.add_argument("--adapter", type=Path, metavar="FILE", help="a FaceChain-FACT adapter (.safetensors or .ckpt)")
+    made.add_argument("--encoder", type=Path, metavar="FILE", help="the TransFace encoder (.safetensors or .pt)")
+    models = "folder with Lora/, ControlNet/ and FaceChain/, as a WebUI has it (default models)"
+    made.add_argument("--models", type=Path, default=Path("models"), metavar="DIR", help=models)
+    made.add_argument("--analyser", default="auto", help="face analysis: auto, embedded, insightface, …, or several joined by +")
+    made.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default auto)")
+    made.add_argument("--dtype", default="auto", help="auto, fp32, fp16, bf16 (default auto)")
+    return made
+
+
+def accounts_of(texts: Sequence[str]) -> dict[str, str]:
+    """Names and passwords. BadInput for one without a name or a password."""
+    found = {}
+    for text in texts:
+        name, _, password = text.partition(":")
+        if not name or not password:
+            raise BadInput("--auth needs a name and a password with a colon between them, as in --auth anna:secret.")
+        found[name] = password
+    return found
