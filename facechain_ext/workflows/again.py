@@ -60,7 +60,7 @@ def again(info: str, room: Room) -> Again:
 
 
 def _options(prompt: str, negative: str, said: Mapping[str, str]) -> MakingOptions:
-    """The options stated. Where a person's own words are not, the whole prompt is taken as it is."""
+    """The options stated. Where the wording is not (the command line), the whole prompt is taken as it is."""
     values: dict[str, Any] = {**from_info(MakingOptions, said), "count": 1}
     for key, (name, kind) in WEBUI.items():
         if key in said:
@@ -68,7 +68,7 @@ def _options(prompt: str, negative: str, said: Mapping[str, str]) -> MakingOptio
     size = SIZE.fullmatch(said.get("Size", ""))
     if size:
         values["width"], values["height"] = int(size[1]), int(size[2])
-    if OWN_WORDS not in said and STYLE not in said:
+    if WORDING not in said:
         values |= {"prompt": TAG.sub("", prompt).strip(), "template": "plain", "negative": negative}
     elif AGAINST not in said and NEGATIVE not in negative and STYLE not in said:
         values["negative"] = ""

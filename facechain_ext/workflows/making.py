@@ -178,9 +178,9 @@ def _alike(results: Sequence[Result], until: float) -> list[Result]:
 
 
 def _chosen(plan: Plan, room: Room, user: str, results: Sequence[Result]) -> Chosen:
-    """All results, most alike first; those not chosen are set aside, in the history too."""
+    """All results, most alike first, those not to be seen last; those not chosen are set aside, in the history too."""
     options = plan.order.options
-    order = [results[at] for at in ranked([one.likeness for one in results])]
+    order = sorted((results[at] for at in ranked([one.likeness for one in results])), key=lambda one: bool(one.failed or one.withheld))
     if options.choose == ALL:
         return Chosen(results=tuple(order))
     good = [one for one in order if one.entry is not None and not one.withheld]

@@ -200,7 +200,7 @@ def stated(plan: Plan) -> dict[str, str]:
         STYLE: order.style,
         OWN_WORDS: options.prompt,
         AGAINST: options.negative or "",
-        WORDING: options.template if options.template != MakingOptions().template else "",
+        WORDING: options.template,
         POSE: sha256(order.pose.data).hexdigest()[:12] if order.pose else "",
         ANALYSER: options.analyser if options.analyser != AUTO else "",
         FACE: str(options.face) if options.face else "",
