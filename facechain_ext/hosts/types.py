@@ -129,8 +129,15 @@ class Host(Protocol):
     Closing the generator that `paint` is ends the work. Memory: OutOfMemory. One picture that cannot be finished: PictureFailed.
     """
 
-    name: str
-    folders: Folders
+    @property
+    def name(self) -> str:
+        """Which host it is, as the info text states it."""
+        ...
+
+    @property
+    def folders(self) -> Folders:
+        """Where it keeps things."""
+        ...
 
     def paint(self, request: Paint, report: Report | None = None) -> Generator[Painted, None, None]:
         """Make `request.count` pictures, each handed over as soon as it is finished."""
