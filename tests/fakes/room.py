@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from facechain_ext.engine.checkpoints import read_adapter, read_encoder
+from facechain_ext.engine.checkpoints import read_encoder
 from facechain_ext.faces.types import Attributes, Face, Parsing
 from facechain_ext.hosts.types import Folders, Listed, Paint, Painted, Progress, Report
 from facechain_ext.store.history import History
@@ -19,10 +20,15 @@ from facechain_ext.workflows.own_styles import OwnStyles
 from facechain_ext.workflows.people import Picture
 from facechain_ext.workflows.planning import openpose
 from facechain_ext.workflows.styles import bind, presets
-from tests.hosts.standalone_cases import demo
+from tests.hosts.standalone_cases import adapter, demo
 
 RED, ORANGE, GREEN, BLUE, BLACK = (220, 40, 40), (220, 120, 40), (40, 220, 40), (40, 40, 220), (0, 0, 0)
 SIDE = 128
+
+
+@cache
+def encoder():
+    return read_encoder(demo()[1])
 
 
 def flat(colour: tuple[int, int, int], side: int = SIDE) -> Image.Image:
@@ -159,10 +165,10 @@ class FakeRoom:
 
     def adapter(self, name: str):
         assert name in ("auto", "adapter"), name
-        return read_adapter(demo()[2])
+        return adapter()
 
     def encoder(self, adapter):
-        return read_encoder(demo()[1])
+        return encoder()
 
     def analyser(self, name: str) -> ColourEyes:
         assert name in ("auto", "colour-eyes"), name
