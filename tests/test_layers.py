@@ -57,7 +57,7 @@ ROOMS = (
     Room("faces.facexlib", 3, PICTURES, words("facexlib torch")),
     Room("faces.insightface", 3, PICTURES, words("insightface onnxruntime")),
     Room("faces.modelscope", 3, PICTURES, words("modelscope torch safetensors")),
-    Room("faces.nudity", 3, PICTURES, words("torch diffusers huggingface_hub nudenet")),
+    Room("faces.nudity", 3, PICTURES, words("torch safetensors diffusers huggingface_hub nudenet")),
     Room("faces.demo", 3, PICTURES, NETWORKS),
     Room("hosts", 3),
     Room("hosts.standalone", 3, NETWORKS | DIFFUSION | words("numpy PIL compel")),

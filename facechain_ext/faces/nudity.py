@@ -105,12 +105,13 @@ class SafetyChecker:
 
     def _loaded(self) -> Any:
         from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+        from safetensors import SafetensorError
 
         with self._lock:
             if self._network is None:
                 try:
                     network = StableDiffusionSafetyChecker.from_pretrained(str(self._folder), local_files_only=True)  # type: ignore[call-arg]
-                except (OSError, ValueError, RuntimeError) as error:
+                except (OSError, ValueError, RuntimeError, SafetensorError) as error:
                     raise BadWeights(f"The safety checker in {self._folder} cannot be read: put it there again, or remove it.") from error
                 self._network = network.float().eval().to(self._device)
             return self._network
