@@ -364,7 +364,7 @@ ROUTES: tuple[tuple[str, str, Route], ...] = (
     ("POST", "/styles", add_style),
     ("GET", "/styles/export", export_styles),
     ("POST", "/styles/import", import_styles),
-    ("DELETE", "/styles/{name}", delete_style),
+    ("DELETE", "/styles/{name:path}", delete_style),
     ("GET", "/loras", loras),
     ("POST", "/loras", add_lora),
     ("GET", "/history", history),

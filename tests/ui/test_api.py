@@ -20,7 +20,8 @@ from facechain_ext import __version__
 from tests.ui.conftest import ASTRONAUT
 
 ROOT = Path(__file__).parents[2]
-DOCUMENT = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+DOCUMENT = (ROOT / "docs" / "api.md").read_text(encoding="utf-8").split("<!-- studio -->")[0]
+"""What is for a WebUI; the rest runs in test_api_examples."""
 PHOTO = base64.b64encode(ASTRONAUT.read_bytes()).decode()
 URL = "http://webui"
 
