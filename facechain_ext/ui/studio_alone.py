@@ -6,7 +6,9 @@ import json
 import os
 import threading
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -55,8 +57,8 @@ class StudioAlone:
     def __init__(self, app: App, data: Path) -> None:
         """data: the folder for outputs/, people/, styles/ and settings.json; made when first written to."""
         self.app, self.data = app, data
-        self._lock = threading.RLock()
-        self._loaded: dict[tuple[str, Any], Any] = {}
+        self._locks: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
+        self._loaded: dict[str, tuple[Any, Any]] = {}
         self.jobs = Jobs(self)
 
     @property
@@ -128,28 +130,27 @@ class StudioAlone:
         return tuple(self.host.listed_loras())
 
     def settings(self) -> Settings:
-        """The settings as they are; those of the file that are not in order are left out and logged."""
-        with self._lock:
-            try:
-                return from_mapping(Settings, json.loads(self._settings_file.read_text(encoding="utf-8")))
-            except FileNotFoundError:
-                return Settings()
-            except (OSError, ValueError, TypeError, AttributeError, BadInput) as error:
-                log.warning("%s cannot be used, the defaults are: %s", self._settings_file, error)
-                return Settings()
+        """The settings as they are; the defaults where the file is not in order, which is logged."""
+        try:
+            return from_mapping(Settings, json.loads(self._settings_file.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return Settings()
+        except (OSError, ValueError, TypeError, AttributeError, BadInput) as error:
+            log.warning("%s cannot be used, the defaults are: %s", self._settings_file, error)
+            return Settings()
 
     def set_settings(self, settings: Settings) -> None:
         """Keep these settings. CannotWrite."""
         whole = self._settings_file.with_name(f".{uuid.uuid4().hex}.partial")
-        with self._lock:
-            try:
-                self.data.mkdir(parents=True, exist_ok=True)
-                whole.write_text(json.dumps(to_mapping(settings), ensure_ascii=False, indent=1), encoding="utf-8")
-                os.replace(whole, self._settings_file)
-            except OSError as error:
-                raise CannotWrite(f"{self._settings_file} cannot be written ({error.strerror}): check that its folder may be.") from error
-            finally:
-                whole.unlink(missing_ok=True)
+        try:
+            self.data.mkdir(parents=True, exist_ok=True)
+            whole.write_text(json.dumps(to_mapping(settings), ensure_ascii=False, indent=1), encoding="utf-8")
+            os.replace(whole, self._settings_file)
+        except OSError as error:
+            raise CannotWrite(f"{self._settings_file} cannot be written ({error.strerror}): check that its folder may be.") from error
+        finally:
+            with suppress(OSError):  # where the folder cannot be made, there is nothing to tidy up either
+                whole.unlink()
 
     def checking(self) -> bool:
         """Whether results are checked."""
@@ -254,13 +255,12 @@ class StudioAlone:
         return self.app.demo and "demo" in self.analysers()
 
     def _once(self, kind: str, key: Any, make: Callable[[], T]) -> T:
-        """What was made for the key; the one before it of the same kind is let go first."""
-        with self._lock:
-            if (kind, key) not in self._loaded:
-                for old in [one for one in self._loaded if one[0] == kind]:
-                    del self._loaded[old]
-                self._loaded[kind, key] = make()
-            return self._loaded[kind, key]
+        """What was made for the key; the one before it of the same kind is let go first. Who waits for one kind holds up no other."""
+        with self._locks[kind]:
+            if kind not in self._loaded or self._loaded[kind][0] != key:
+                self._loaded.pop(kind, None)
+                self._loaded[kind] = (key, make())
+            return self._loaded[kind][1]
 
 
 @lru_cache(maxsize=1)
