@@ -8,7 +8,7 @@ import webbrowser
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from facechain_ext.app import App, Choice
+from facechain_ext.app import App, Choice, completed
 from facechain_ext.errors import BadInput, MissingPackage
 from facechain_ext.ui.console import tell
 
@@ -29,12 +29,11 @@ def run(argv: Sequence[str]) -> int:
 
     check_free(arguments.host, arguments.port)
     with tempfile.TemporaryDirectory(prefix="facechain-") as scratch:
-        app = App(
-            Choice(
-                checkpoint=arguments.checkpoint, adapter=arguments.adapter, encoder=arguments.encoder, analyser=arguments.analyser,
-                device=arguments.device, dtype=arguments.dtype, models=arguments.models, scratch=Path(scratch),
-            )
+        given = Choice(
+            checkpoint=arguments.checkpoint, adapter=arguments.adapter, encoder=arguments.encoder, analyser=arguments.analyser,
+            device=arguments.device, dtype=arguments.dtype, models=arguments.models, scratch=Path(scratch),
         )  # fmt: skip
+        app = App(completed(given))
         tell(app.note)
         studio = StudioAlone(app, arguments.data)
         ready = Ready(arguments.host, arguments.port, accounts, arguments.data, open=arguments.open)
@@ -68,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--open", action="store_true", help="open the page in a browser once it is there")
     data = "folder for pictures, people, styles and settings (default out)"
     made.add_argument("--data", type=Path, default=Path("out"), metavar="DIR", help=data)
-    made.add_argument("--checkpoint", type=Path, metavar="FILE", help="an SD1.5 checkpoint; without it the demo model is used")
+    made.add_argument("--checkpoint", type=Path, metavar="FILE", help="an SD1.5 checkpoint (default: from --models, else the demo model)")
     made.add_argument("--adapter", type=Path, metavar="FILE", help="a FaceChain-FACT adapter (.safetensors or .ckpt)")
     made.add_argument("--encoder", type=Path, metavar="FILE", help="the TransFace encoder (.safetensors or .pt)")
     models = "folder with Lora/, ControlNet/ and FaceChain/, as a WebUI has it (default models)"
