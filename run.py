@@ -40,6 +40,7 @@ ROOT = os.path.dirname(os.path.abspath(__file__))
 HELP = """FaceChain for WebUI, without a WebUI: pictures of a person from one photo, on this computer.
 
   python run.py portrait --photo examples/astronaut.png --out out/    portraits of the person in a photo
+  python run.py ui --open                                             the same as a page in the browser, on this computer alone
   python run.py faces PHOTO                                           what is seen in a photo, and whether it will do
   python run.py COMMAND --help                                        the options of a command
   python run.py test [options of pytest]                              the tests; --live URL: those against a running WebUI
@@ -50,7 +51,8 @@ To have that folder elsewhere, set FACECHAIN_VENV to its path; delete it to begi
 
 EXTRAS = {
     "standalone": ("standalone.lock.txt", "mediapipe.lock.txt"),
-    "test": ("standalone.lock.txt", "mediapipe.lock.txt", "insightface.lock.txt", "test.lock.txt", "host-code.lock.txt"),
+    "ui": ("standalone.lock.txt", "mediapipe.lock.txt", "ui.lock.txt"),
+    "test": ("standalone.lock.txt", "mediapipe.lock.txt", "ui.lock.txt", "insightface.lock.txt", "test.lock.txt", "host-code.lock.txt"),
 }
 ALONE = ("mediapipe.lock.txt", "insightface.lock.txt", "host-code.lock.txt")  # installed without their dependencies; each file says why
 MAIN_LOCK = "standalone.lock.txt"
@@ -519,7 +521,7 @@ def main(arguments):  # type: (Sequence[str]) -> int
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         if arguments[0] != "test":
-            ensure(folder, "standalone")
+            ensure(folder, "ui" if arguments[0] == "ui" else "standalone")
             return hand_over(folder, ["-m", "facechain_ext"] + list(arguments))
         ensure(folder, "test")
         os.chdir(ROOT)

@@ -41,7 +41,7 @@ def clone(tmp_path: Path) -> Path:
     """A small project: the real run.py, lock files that need nothing fetched, and a command line that tells what it was given."""
     place = tmp_path / "a clone with ünusual name"
     (place / "requirements").mkdir(parents=True)
-    for lock in ("standalone", "mediapipe", "insightface", "test", "host-code"):
+    for lock in ("standalone", "mediapipe", "ui", "insightface", "test", "host-code"):
         (place / "requirements" / f"{lock}.lock.txt").write_text("# nothing\n")
     (place / "facechain_ext").mkdir()
     (place / "facechain_ext" / "__init__.py").touch()
@@ -184,7 +184,7 @@ def test_each_lock_is_installed_once_and_again_when_it_changes(ready, run):
     assert run.missing(venv, "standalone") == ["standalone.lock.txt", "mediapipe.lock.txt"]
     assert start(ready, "portrait").returncode == 0
     assert run.missing(venv, "standalone") == []
-    assert run.missing(venv, "test") == ["insightface.lock.txt", "test.lock.txt", "host-code.lock.txt"]
+    assert run.missing(venv, "test") == ["ui.lock.txt", "insightface.lock.txt", "test.lock.txt", "host-code.lock.txt"]
     lock = ready / "requirements" / "standalone.lock.txt"
     lock.write_bytes(b"# only a comment more, and other line ends\r\n")
     assert run.missing(venv, "standalone") == []
@@ -192,6 +192,14 @@ def test_each_lock_is_installed_once_and_again_when_it_changes(ready, run):
     assert run.missing(venv, "standalone") == ["standalone.lock.txt"]
     assert start(ready, "portrait").returncode == 0
     assert run.missing(venv, "standalone") == []
+
+
+def test_the_page_gets_gradio_and_its_arguments(ready, run):
+    venv = str(ready / ".venv")
+    assert run.missing(venv, "ui") == ["standalone.lock.txt", "mediapipe.lock.txt", "ui.lock.txt"]
+    done = start(ready, "ui", "--port", "7999")
+    assert json.loads(done.stdout)["argv"] == ["ui", "--port", "7999"]
+    assert run.missing(venv, "ui") == [] and "insightface.lock.txt" in run.missing(venv, "test")
 
 
 def test_tests_get_their_extra_and_their_arguments(ready, run):

@@ -45,7 +45,7 @@ class Tab:
         """What the page's script speaks through; nobody sees it."""
         wires = self.wires
         with gr.Column(elem_id=element(TAB, "unseen"), elem_classes=[HIDDEN]):
-            wires.html("words", words())
+            wires.html("dictionary", words())
             for name in ("hello", "pulse"):
                 wires.html(name)
             for module in (tab_who, tab_style, tab_pictures, tab_portrait, tab_history, tab_people):
