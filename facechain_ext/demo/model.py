@@ -9,7 +9,7 @@ from facechain_ext.log import log
 
 TRAINED = Path(__file__).parent / "weights"
 NAMES = ("checkpoint.safetensors", "encoder.safetensors", "adapter.safetensors")
-RANDOM = "demo-random-1"
+RANDOM = "demo-random-2"
 """Folder of the random files; the number changes with their sizes or seed, so that older files are not taken for these."""
 
 TRAINED_NOTE = (

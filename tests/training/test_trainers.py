@@ -171,6 +171,24 @@ def test_the_vae_learns():
     assert np.mean(errors[-3:]) < 0.7 * errors[0]
 
 
+def test_an_untrained_vae_gives_flat_colours_back_through_latents_that_tell_them():
+    """Away from the rim, and whatever else is in the picture: norms must not take a colour away."""
+    torch.manual_seed(0)
+    model = vae.build_vae("96,96,96,96").eval()
+    vae.begin_with_colours(model)
+    colours = np.random.default_rng(0).integers(20, 235, (4, 3))
+    pictures = np.zeros((4, 96, 96, 3), np.uint8)
+    pictures[:, :, :48], pictures[:, :, 48:] = colours[:, None, None], colours[::-1][:, None, None]
+    seen = vae.through(model, pictures).astype(int)
+    assert np.abs(seen[:, 24:72, 16:32] - colours[:, None, None]).max() < 16
+    assert np.abs(seen[:, 24:72, 64:80] - colours[::-1][:, None, None]).max() < 16
+    with torch.no_grad():
+        found = model.encode(vae.to_tensor(pictures)).latent_dist
+    wanted = torch.from_numpy(colours / 127.5 - 1).float()
+    assert torch.allclose(found.mean[:, :3, 4:8, 2:4], wanted[:, :, None, None].expand(-1, -1, 4, 2), atol=0.12)
+    assert found.std.max() < 0.05
+
+
 def test_small_pictures_can_come_first(tmp_path):
     small = {"batch": 1, "widths": "8,8,8,8", "steps": 1}
     first = vae.VaeTrainee(vae.VaeSettings(**small, shrink=4), torch.device("cpu"))

@@ -144,11 +144,11 @@ def _unet(tensors: dict[str, Tensor], path: Path, dtype: torch.dtype) -> UNet2DC
 
 
 def _vae(tensors: dict[str, Tensor], path: Path) -> AutoencoderKL:
-    levels = _count(tensors, f"{VAE}encoder.down.")
-    blocks = [_need(tensors, f"{VAE}encoder.down.{i}.block.0.conv2.weight", path).shape[0] for i in range(levels)]
+    levels = _count(tensors, f"{VAE}decoder.up.")  # the encoder's may have no residual layers, the decoder's have one more
+    blocks = [_need(tensors, f"{VAE}decoder.up.{i}.block.0.conv2.weight", path).shape[0] for i in range(levels)]
     if levels != 4:
         raise UnsupportedModel(f"The VAE in {path} has {levels} levels instead of 4: use an SD1.5 checkpoint with an ordinary VAE.")
-    sizes = {"block_out_channels": tuple(blocks), "layers_per_block": _count(tensors, f"{VAE}encoder.down.0.block.")}
+    sizes = {"block_out_channels": tuple(blocks), "layers_per_block": _count(tensors, f"{VAE}decoder.up.0.block.") - 1}
     with torch.device("meta"):
         vae = AutoencoderKL.from_config(preset("vae") | sizes)
     part = {key: value for key, value in tensors.items() if key.startswith(VAE)}
