@@ -321,7 +321,7 @@ def make_again(studio: Studio, user: str, id: int) -> dict[str, Any]:
     """The order that made a picture, to be posted to /portrait."""
     from facechain_ext.workflows.again import again
 
-    return again_json(again(studio.history().get(user, id).info, studio))
+    return again_json(again(studio.history().get(user, id), studio))
 
 
 def delete_entry(studio: Studio, user: str, id: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from facechain_ext.errors import BadInput, FaceChainError, Interrupted, Skipped
 from facechain_ext.hosts.types import Progress
 from facechain_ext.log import log
-from facechain_ext.workflows.making import Chosen, Known, Order, Result, Room, make
+from facechain_ext.workflows.making import Chosen, Known, Order, Picture, Result, Room, make
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -22,7 +22,7 @@ OVER: frozenset[Phase] = frozenset({"done", "stopped", "failed"})
 MOST_WAITING = 8
 """Jobs of one user in the queue."""
 WITH_PHOTOS = 3
-"""Jobs that are over and still hold the photos they were given."""
+"""Jobs of one user that are over and still hold the photos they were given."""
 STOPPED = "Stopped; what was finished is kept."
 
 
@@ -31,7 +31,7 @@ class State:
     """Where a job is. version counts its changes; ahead: jobs that come first while it waits.
 
     picture of pictures (from 1; 0 before the first), step of steps of that picture; seconds_left: None while it cannot be told;
-    results: in the order of making, after choosing most alike first; between, judge, minor: as in making.Known; notes: sentences;
+    results: in the order of making, after choosing most alike first; between, judge, minor, photos: as in making.Known; notes: sentences;
     error: a sentence, or "".
     """
 
@@ -51,6 +51,7 @@ class State:
     between: tuple[float, float] | None = None
     judge: str = ""
     minor: str = ""
+    photos: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     error: str = ""
 
@@ -159,6 +160,12 @@ class Jobs:
             found = (busy or waiting or mine[-1:])[:1]
             return found[0].id if found else None
 
+    def photos(self, user: str, hashes: tuple[str, ...]) -> tuple[Picture, ...]:
+        """The photos of these hashes (as in an info text) from one of the user's last jobs; none where they are gone."""
+        with self._changed:
+            states = [job.state for job in self._jobs.values() if job.state.user == user and hashes and job.state.photos == hashes]
+        return next((one.order.photos for one in reversed(states) if all(photo.data for photo in one.order.photos)), ())
+
     def _of(self, user: str, id: str) -> _Job:
         job = self._jobs.get(id)
         if job is None or job.state.user != user:
@@ -170,9 +177,17 @@ class Jobs:
         over = [id for id, job in self._jobs.items() if job.state.over]
         for id in over[: max(len(over) - self._keep, 0)]:
             del self._jobs[id]
-        for job in [self._jobs[id] for id in over if id in self._jobs][:-WITH_PHOTOS]:
+        for job in self._too_old_for_photos():
             bare = tuple(replace(photo, data=b"") for photo in job.state.order.photos)
             job.state = replace(job.state, order=replace(job.state.order, photos=bare, pose=None))
+
+    def _too_old_for_photos(self) -> list[_Job]:
+        """Of each user's jobs that are over, all but the last few."""
+        mine: dict[str, list[_Job]] = {}
+        for job in self._jobs.values():
+            if job.state.over:
+                mine.setdefault(job.state.user, []).append(job)
+        return [job for jobs in mine.values() for job in jobs[:-WITH_PHOTOS]]
 
     def _set(self, job: _Job, **values: Any) -> None:
         """Change a job's state; with the lock held."""
@@ -226,7 +241,7 @@ class Jobs:
         """Take what the work tells into the state."""
         state = job.state
         if isinstance(event, Known):
-            values = {"judge": event.judge, "between": event.between, "minor": event.minor, "notes": event.notes}
+            values = {name: getattr(event, name) for name in ("judge", "between", "minor", "photos", "notes")}
             self._change(job, phase="painting", pictures=event.pictures, **values)
         elif isinstance(event, Result):
             self._change(job, results=(*state.results, event), preview=None)

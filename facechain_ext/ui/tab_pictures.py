@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from facechain_ext.errors import BadInput, FaceChainError
+from facechain_ext.errors import FaceChainError
 from facechain_ext.log import log
 from facechain_ext.ui import tab_html as html
 from facechain_ext.ui.ids import element
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from facechain_ext.store.records import Entry
 
 CHANNELS = ("result", "stop", "skip", "again", "vary", "delete-result")
+BEGUN = ("job", "stage", "results", "version", "picked", "pulse")
+"""The parts of the page that an order which begins fills, in order."""
 VARIATIONS = 4
 LOOK = 1.0
 """Seconds that an answer about a running job waits for something to have changed."""
@@ -75,11 +77,8 @@ class Pictures:
     def again(self, visitor: Visitor, sent: str, *, seed: int | None = None) -> tuple[Any, ...]:
         """A picture of the history is made once more; `seed` -1: some like it, with other numbers."""
         entry = self.wires.studio.history().get(visitor.user, int(first_line(sent) or 0))
-        found = again(entry.info, self.wires.studio)
-        notes = " ".join(found.notes)
-        if found.order is None:
-            raise BadInput(notes)
-        order = found.order
+        found = again(entry, self.wires.studio)
+        order = found.order(() if found.person else self.wires.studio.jobs.photos(visitor.user, found.photos))
         count = VARIATIONS if seed == -1 else 1
         order = replace(order, options=replace(order.options, count=count, choose=ALL, seed=entry.seed if seed is None else seed))
         return self.start(visitor, order)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from facechain_ext.errors import BadInput
 from facechain_ext.options import from_info
 from facechain_ext.workflows.infotext import parse_info
 from facechain_ext.workflows.orders import Again, MakingOptions, Room
+from facechain_ext.workflows.people import Picture
 from facechain_ext.workflows.planning import AGAINST, ANALYSER, FACE, OWN_WORDS, PERSON, POSE, STYLE, TAG, WORDING, lacking
 from facechain_ext.workflows.styles import Bound
 from facechain_ext.workflows.wording import NEGATIVE
+
+if TYPE_CHECKING:
+    from facechain_ext.store.records import Entry
 
 WEBUI: Mapping[str, tuple[str, type]] = {
     "Steps": ("steps", int),
@@ -37,9 +43,9 @@ SIZE = re.compile(r"(\d+)x(\d+)")
 Loras = dict[str, float]
 
 
-def again(info: str, room: Room) -> Again:
-    """The order that an info text states, for one picture of its seed. BadInput where it states none of ours."""
-    prompt, negative, said = parse_info(info)
+def again(picture: Entry | str, room: Room) -> Again:
+    """The order that a picture of the history (or an info text alone) states, for one picture of that seed. BadInput where it has none."""
+    prompt, negative, said = parse_info(picture if isinstance(picture, str) else picture.info)
     if "FaceChain weight" not in said or "FaceChain photos" not in said:
         raise BadInput("This picture does not say how FaceChain made it: choose one from the history.")
     notes: list[str] = []
@@ -52,10 +58,13 @@ def again(info: str, room: Room) -> Again:
     loras = _tags(prompt, but=_tags(options.prompt))
     style, weight = _style(said.get(STYLE, ""), loras, room.styles(), notes)
     person = _person(said, room, notes)
+    pose = None if isinstance(picture, str) else _pose(picture.path)
+    if POSE in said and pose is None:
+        notes.append("The pose picture is not kept: give it again.")
     notes += _notes(said, loras, room)
     return Again(
         options=options, person=person, photos=tuple(said["FaceChain photos"].split()), style=style, style_weight=weight,
-        loras=tuple(loras.items()), notes=tuple(notes),
+        loras=tuple(loras.items()), pose=pose, pose_weight=_pose_weight(said), notes=tuple(notes),
     )  # fmt: skip
 
 
@@ -110,6 +119,23 @@ def _style(key: str, loras: Loras, styles: tuple[Bound, ...], notes: list[str]) 
     return key, loras.pop(bound.lora.name, None)
 
 
+def _pose(path: Path) -> Picture | None:
+    """The control picture that lies in the PNG file."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            text = picture.info.get(POSE, "")
+        return Picture(data=base64.b64decode(text, validate=True), name="the pose") if text else None
+    except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError):
+        return None
+
+
+def _pose_weight(said: Mapping[str, str]) -> float:
+    found = re.search(r"Weight: ([\d.]+)", said.get("ControlNet 0", ""))
+    return _weight(found[1] if found else None)
+
+
 def _person(said: Mapping[str, str], room: Room, notes: list[str]) -> str:
     """The saved person: known by the photos, else of the same name."""
     library, name = room.library(), said.get(PERSON, "")
@@ -126,8 +152,6 @@ def _person(said: Mapping[str, str], room: Room, notes: list[str]) -> str:
 def _notes(said: Mapping[str, str], loras: Loras, room: Room) -> list[str]:
     known = {one.name for one in room.loras()}
     found = [f"The LoRA {name} is no longer there: put it back, or leave it out." for name in loras if name not in known]
-    if POSE in said:
-        found.append("The pose picture is not kept: give it again.")
     loaded, made_with = room.host.checkpoint(), f"{said.get('Model', '')} [{said.get('Model hash', '')}]"
     if said.get("Model") and loaded != made_with:
         found.append(f"It was made with the checkpoint {made_with}, and {loaded} is loaded: the picture will differ.")

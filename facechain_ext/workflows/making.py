@@ -34,7 +34,7 @@ from facechain_ext.workflows.orders import (
     Room,
 )  # fmt: skip
 from facechain_ext.workflows.people import Picture
-from facechain_ext.workflows.planning import TAG, WITHHELD, Plan, planned, stated
+from facechain_ext.workflows.planning import TAG, WITHHELD, Plan, planned, skeleton_text, stated
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -64,7 +64,7 @@ def make(order: Order, room: Room, user: str, report: Report | None = None) -> I
     plan = planned(order, room)
     yield Known(
         judge=plan.who.judge.encoder, between=plan.who.judge.between, notes=plan.notes, minor=plan.rules.minor, seed=plan.request.seed,
-        pictures=plan.total,
+        pictures=plan.total, photos=plan.who.identity.photos,
     )  # fmt: skip
     results: list[Result] = []
     for result in _results(plan, room, user, report):
@@ -150,7 +150,8 @@ def _entered(
         seed=painted.seed, likeness=score, judge=judge,
         loras=tuple((lora_name(lora), lora.weight) for lora in plan.request.loras),
     )  # fmt: skip
-    return room.history().add(lambda path: save_png(shown, path, {"parameters": info, "Comment": NOTE}), record)
+    texts = {"parameters": info, "Comment": NOTE, **skeleton_text(plan)}
+    return room.history().add(lambda path: save_png(shown, path, texts), record)
 
 
 def _illustrate(plan: Plan, room: Room, picture: Image.Image) -> None:

@@ -100,7 +100,8 @@ class Order:
 class Known:
     """The person was looked at. judge: what measures likeness, by name; between: the range among the photos, None with fewer than two.
 
-    minor: why the person is treated as under 18, or ""; seed: the first picture's; pictures: how many will be made at most.
+    minor: why the person is treated as under 18, or ""; seed: the first picture's; pictures: how many will be made at most;
+    photos: the hashes of the photos the person is known from.
     """
 
     judge: str
@@ -109,6 +110,7 @@ class Known:
     minor: str = ""
     seed: int = 0
     pictures: int = 0
+    photos: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,13 +153,17 @@ class Again:
     style: str = ""
     style_weight: float | None = None
     loras: tuple[tuple[str, float], ...] = ()
+    pose: Picture | None = None
+    pose_weight: float = 1.0
     notes: tuple[str, ...] = ()
 
     def order(self, photos: tuple[Picture, ...] = ()) -> Order:
-        """The order, of these photos where they are given again. BadInput where there is nobody to make it of."""
+        """The order, of these photos where they are given again. BadInput, with the notes, where there is nobody to make it of."""
+        if not photos and not self.person:
+            raise BadInput(" ".join(self.notes) or "Nobody is known whom this was made of: give the photos again.")
         return Order(
             options=self.options, photos=photos, person="" if photos else self.person, style=self.style,
-            style_weight=self.style_weight, loras=self.loras,
+            style_weight=self.style_weight, loras=self.loras, pose=self.pose, pose_weight=self.pose_weight,
         )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import difflib
 import re
 import secrets
@@ -16,6 +17,7 @@ from facechain_ext.hosts.types import Control, Hires, Listed, Lora, Paint
 from facechain_ext.options import to_info
 from facechain_ext.workflows import safety
 from facechain_ext.workflows.adapting import cleaned
+from facechain_ext.workflows.looking import png
 from facechain_ext.workflows.orders import ALL, AUTO, MOST_TRIES, UNTIL, MakingOptions, Order, Room
 from facechain_ext.workflows.people import opened
 from facechain_ext.workflows.persons import Eyes, Who, from_library, from_photos
@@ -205,3 +207,10 @@ def stated(plan: Plan) -> dict[str, str]:
         ANALYSER: options.analyser if options.analyser != AUTO else "",
         FACE: str(options.face) if options.face else "",
     }
+
+
+def skeleton_text(plan: Plan) -> dict[str, str]:
+    """The pose's control picture as a text of the PNG file, so that it is there as long as the picture is; no photo of anybody."""
+    if not plan.request.controls:
+        return {}
+    return {POSE: base64.b64encode(png(plan.request.controls[0].image)).decode()}

@@ -204,6 +204,15 @@ def test_photos_of_older_jobs_are_let_go(script) -> None:
     script.lines.put(None)
 
 
+def test_photos_of_the_last_jobs_are_found_again_by_their_user_alone(jobs, script) -> None:
+    id = jobs.start("anna", ORDER)
+    for line in (Known(judge="eyes", between=None, photos=("abc",)), None):
+        script.lines.put(line)
+    assert over(jobs, "anna", id).photos == ("abc",)
+    assert jobs.photos("anna", ("abc",)) == ORDER.photos
+    assert jobs.photos("max", ("abc",)) == jobs.photos("anna", ("abd",)) == jobs.photos("anna", ()) == ()
+
+
 def test_nobody_fills_the_queue(jobs, script) -> None:
     ids = [jobs.start("anna", ORDER) for _ in range(8)]
     until(jobs, "anna", ids[0], lambda s: s.phase == "looking")

@@ -89,7 +89,8 @@ def test_from_photo_to_history_and_once_more(studio, photo) -> None:
     page = studio.history().page(Wanted(user="anna"))
     assert [one.id for one in page.entries] == [second.entry.id, first.entry.id]
     assert studio.history().amount(Wanted(user=studio.user(None))) == 0
-    repeated = again(second.entry.info, studio)
+    repeated = again(second.entry, studio)
+    assert studio.jobs.photos("anna", repeated.photos) == (photo,)
     assert len(repeated.notes) == 1 and "give the photos again" in repeated.notes[0]
     once_more = done(studio, repeated.order((photo,)))
     assert once_more.results[0].entry is not None

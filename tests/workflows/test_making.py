@@ -239,7 +239,13 @@ def test_a_pose_is_taken_by_the_openpose_controlnet(tmp_path) -> None:
     _, results, _ = done(order(pose=photo(BLUE), pose_weight=0.8), here)
     (control,) = here.host.asked[0].controls
     assert (control.model, control.weight, control.image.size) == ("control_v11p_sd15_openpose", 0.8, (SIDE, SIDE))
-    assert results[0].entry is not None and again(results[0].entry.info, here).notes[-1] == "The pose picture is not kept: give it again."
+    entry = results[0].entry
+    assert entry is not None and "The pose picture is not kept: give it again." in again(entry.info, here).notes
+    found = again(entry, here)
+    assert found.pose is not None and found.pose_weight == 0.8 and not any("pose" in note for note in found.notes)
+    done(found.order(ANNA), here)
+    (repeated,) = here.host.asked[1].controls
+    assert repeated.weight == 0.8 and (np.asarray(repeated.image) == np.asarray(control.image)).all()
 
 
 def test_hires_is_asked_of_the_host(tmp_path) -> None:
@@ -330,7 +336,7 @@ def test_an_order_is_made_again_from_what_a_picture_says(tmp_path) -> None:
     )
     _, results, _ = done(first, here)
     assert results[1].entry is not None
-    found = again(results[1].entry.info, here)
+    found = again(results[1].entry, here)
     assert found.notes == () and found.person == here.library().people()[0].name
     assert found.options == replace(first.options, seed=101, count=1, choose="all", most=8, adapter="adapter")
     assert (found.style, found.style_weight, found.loras) == ("Gentleman", 0.25, (("film v1.1", 0.7),))
@@ -349,7 +355,7 @@ def test_what_is_not_said_stays_as_it_was(tmp_path, more) -> None:
     here = room(tmp_path)
     _, results, _ = done(order(**more), here)
     assert results[0].entry is not None
-    done(again(results[0].entry.info, here).order((photo(),)), here)
+    done(again(results[0].entry, here).order((photo(),)), here)
     one, other = ((asked.prompt, asked.negative, asked.loras, asked.seed) for asked in here.host.asked)
     assert one == other
 
@@ -375,7 +381,7 @@ def test_what_is_gone_is_said(tmp_path) -> None:
         "other [fed",
     ):
         assert part in text
-    with pytest.raises(BadInput, match="neither a photo nor a saved person"):
+    with pytest.raises(BadInput, match="give the photos again"):
         found.order()
 
 
