@@ -52,7 +52,7 @@ def unpacked(file: Path) -> Iterator[dict[str, Path]]:
         try:
             with zipfile.ZipFile(file) as packed:
                 yield {name: _extracted(packed, one, Path(folder) / f"{n}{SUFFIX}") for n, (name, one) in enumerate(_members(packed))}
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, OSError) as error:
+        except (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, OSError) as error:
             raise BadInput(f"{file.name} is broken or locked and cannot be unpacked: export the people again.") from error
 
 
