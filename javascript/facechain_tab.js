@@ -317,12 +317,31 @@
         if (again) again.focus({preventScroll: true});
     }
 
+    const told = new WeakSet();
+
+    /* What went wrong is brought into sight once; on a phone it may be far from the button that was pressed. */
+    function alarm(root) {
+        for (const one of root.querySelectorAll(".facechain-trouble [role=alert]")) {
+            if (told.has(one) || !one.offsetParent) continue;
+            told.add(one);
+            const place = one.getBoundingClientRect();
+            if (place.top < 0 || place.bottom > window.innerHeight) one.scrollIntoView({block: "center"});
+        }
+    }
+
+    /* What only the script uses is passed over by the Tab key. */
+    function unreached(root) {
+        for (const one of root.querySelectorAll(".facechain-hidden :is(input, textarea, button, a):not([tabindex='-1'])")) one.tabIndex = -1;
+    }
+
     function tend() {
         const root = all().querySelector("#" + ROOT);
         if (!root) return;
         arrive(root);
         if (root.offsetParent) speak(root);
         refocus();
+        alarm(root);
+        unreached(root);
         watch(root);
         const button = root.querySelector("[data-press]");
         if (button && button.dataset.once !== pressed) {

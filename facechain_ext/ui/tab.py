@@ -94,8 +94,7 @@ class Tab:
         """Fill the page; each part for itself, so that trouble in one leaves the others."""
         wires, portrait = self.wires, self.portrait
         wires.on(event, self.hello, [], [wires["hello"]])
-        job = [wires["job"], wires["stage"], wires["results"], wires["version"], wires["picked"], wires["pulse"]]
-        wires.on(event, portrait.pictures.current, [], job, wires["results-trouble"])
+        wires.on(event, portrait.pictures.current, [], [wires[name] for name in tab_pictures.BEGUN], wires["results-trouble"])
         wires.on(event, portrait.first, [wires["files"], wires["person"]], [wires["first"]], wires["make-trouble"])
         wires.on(event, portrait.who.faces, [wires["person"]], [wires["faces"]], wires["who-trouble"])
         loras = [wires[f"lora-{number}"] for number in range(1, 5)]

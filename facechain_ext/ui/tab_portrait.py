@@ -16,10 +16,10 @@ from facechain_ext.store.records import Wanted
 from facechain_ext.ui import tab_html as html
 from facechain_ext.ui.gradio_versions import paths
 from facechain_ext.ui.ids import element
-from facechain_ext.ui.tab_pictures import Pictures, order_values
-from facechain_ext.ui.tab_style import NONE, Styles
+from facechain_ext.ui.tab_pictures import BEGUN, Pictures, order_values
+from facechain_ext.ui.tab_style import NONE, Styles, state, usable
 from facechain_ext.ui.tab_who import Who, pictures_of
-from facechain_ext.ui.tab_wires import TAB, Visitor, Wires
+from facechain_ext.ui.tab_wires import TAB, Visitor, Wires, bad, stay
 from facechain_ext.ui.words import ENGLISH, say, translate_all
 from facechain_ext.workflows.orders import MakingOptions, Order
 from facechain_ext.workflows.people import Picture
@@ -119,8 +119,9 @@ class Portrait:
         self.who.connect(wires["first"])
         self.styles.connect()
         self.pictures.connect()
-        begun = [wires["job"], wires["stage"], wires["results"], wires["version"], wires["picked"], wires["pulse"]]
-        wires.on(wires["make"].click, self.make, self.inputs, [*begun, wires["first"]], wires["make-trouble"])
+        begun = [wires[name] for name in BEGUN]
+        beside = [wires["first"], wires["who-trouble"], wires["style-trouble"]]
+        wires.on(wires["make"].click, self.make, self.inputs, [*begun, *beside], wires["make-trouble"])
         for name, answer in (("again", self.pictures.again), ("vary", self.pictures.vary)):
             wires.on(wires[f"do-{name}"].change, answer, [wires[f"do-{name}"]], begun, wires["make-trouble"])
         posed = [wires["pose"], wires["pose-seen"], wires["pose-drop"]]
@@ -141,8 +142,24 @@ class Portrait:
         return [*chosen, *self.styles.lora_values, *(wires[name] for name in self.fields)]
 
     def make(self, visitor: Visitor, *values: Any) -> tuple[Any, ...]:
-        """The order of the page begins."""
-        return *self.pictures.start(visitor, self.order(values)), ""
+        """The order of the page begins; what stands against it is said beside what it is about."""
+        who, style = self.against(visitor, values)
+        if who or style:
+            return *stay(len(BEGUN) + 1), bad(who, visitor.language), bad(style, visitor.language)
+        lacking = next((one for one in self.wires.studio.readiness() if one.needed and not one.there), None)
+        if lacking is not None:
+            raise BadInput(f"{lacking.sentence} {lacking.advice}".strip())
+        return *self.pictures.start(visitor, self.order(values)), "", "", ""
+
+    def against(self, visitor: Visitor, values: Sequence[Any]) -> tuple[str, str]:
+        """What stands against the people and against the style of the page, each in a sentence or empty."""
+        files, person, style = values[:3]
+        without = dict(zip(self.fields, values[len(values) - len(self.fields) :], strict=True))["without_lora"]
+        bound = self.styles.found(style) if style else None
+        who = "" if files or person else "There is neither a photo nor a saved person: drop one to six photos, or choose somebody."
+        if bound is None or usable(bound) or without:
+            return who, ""
+        return who, state(bound, visitor.language, self.wires.studio.host.folders.loras)
 
     def order(self, values: Sequence[Any]) -> Order:
         """The values of `inputs` as an order. BadInput."""
@@ -217,7 +234,7 @@ class Portrait:
 def readiness(there: bool, needed: bool, sentence: str, advice: str, language: str) -> str:
     """One thing that is there or missing, and what to do."""
     sign, kind = ("✓", "facechain-good") if there else (("✗", "facechain-bad") if needed else ("○", "facechain-warn"))
-    text = translate_all(sentence if there else f"{sentence} {advice}".strip(), language)
+    text = translate_all(f"{sentence} {advice}".strip(), language)
     return f'<li class="{kind}"><span class="facechain-sign">{sign}</span> {escape(text)}</li>'
 
 

@@ -1,0 +1,316 @@
+"""What the tab shows in each state that somebody may meet it in, over a studio whose pictures are there at once. Each leaves a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.browser.page import PHONE, Page, served
+from tests.fakes.studio import ANNA, BEN, FakeStudio, photo
+
+MISSING_STYLE, THERE_STYLE = "Bleak_autumn", "Autumn_populus"
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory) -> FakeStudio:
+    return FakeStudio(tmp_path_factory.mktemp("studio"))
+
+
+@pytest.fixture(scope="module")
+def address(studio) -> Iterator[str]:
+    with served(studio) as found:
+        yield found
+
+
+@pytest.fixture
+def empty(studio, tmp_path) -> FakeStudio:
+    """The studio as on the first day."""
+    studio.__init__(tmp_path / "studio")
+    return studio
+
+
+@pytest.fixture
+def lived_in(empty) -> FakeStudio:
+    """The studio of somebody who has saved two people and made three pictures."""
+    empty.person("Anna", ANNA)
+    empty.person("Ben", BEN)
+    empty.fill(3)
+    return empty
+
+
+@pytest.fixture
+def visit(browser, address) -> Iterator[Callable[..., Page]]:
+    """Opens pages; they must have raised nothing when they are closed."""
+    pages: list[Page] = []
+
+    def opened(**more: Any) -> Page:
+        pages.append(Page(browser, address, **more))
+        return pages[-1]
+
+    yield opened
+    for page in pages:
+        page.close()
+
+
+@pytest.fixture
+def photos(tmp_path) -> list[Path]:
+    """Two photos of one person, one of another, and one without a face."""
+    paths = [tmp_path / f"{name}.png" for name in ("one", "two", "other", "wall")]
+    for path, content in zip(paths, (photo(ANNA, 1), photo(ANNA, 2), photo(BEN, 3)), strict=False):
+        path.write_bytes(content)
+    Image.new("RGB", (256, 256), "grey").save(paths[3])
+    return paths
+
+
+def test_first_visit(empty, visit):
+    page = visit()
+    said = page.says("first", "in three steps")
+    assert "1 of 76 styles" in said and "The adapter adapter_maj is there." in said and "Try the demo person" in said
+    assert not page.part("make").is_visible()
+    page.shot("first-visit")
+    page.do("demo").click()
+    page.see(".facechain-photo.facechain-good")
+    assert page.part("make").is_visible() and not page.page.locator(".facechain-steps").count()
+
+
+def test_photos_are_vetted(empty, visit, photos):
+    page = visit()
+    page.give("drop", *photos[:3])
+    page.see(".facechain-photo.facechain-bad")
+    said = page.part("photos").inner_text()
+    assert "front, sharp" in said and "another person" in said and "left out" in said
+    page.shot("photos-vetted")
+    page.do("photo", 3).click()
+    page.page.wait_for_function("document.querySelectorAll('#facechain-tab-photos .facechain-photo').length === 2")
+    page.page.wait_for_function("document.querySelectorAll('#facechain-tab-photos .facechain-good').length === 2")
+    assert "another person" not in page.part("photos").inner_text()
+
+
+def test_no_face(empty, visit, photos):
+    page = visit()
+    page.give("drop", photos[3])
+    page.see(".facechain-photo.facechain-bad")
+    assert "No face found in photo 1" in page.part("photos").inner_text()
+    page.shot("no-face")
+
+
+def test_while_pictures_are_made_and_stopped(lived_in, visit):
+    page = visit()
+    page.do("person", "Anna").click()
+    page.number("count", 4)
+    page.part("make").click()
+    page.see("[data-running] .facechain-preview img")
+    page.says("stage", "s left")
+    lived_in.jobs.paused = True
+    assert "picture 1 of 4 · step" in page.part("stage").inner_text()
+    page.shot("generating")
+    page.page.keyboard.press("Escape")
+    page.says("stage", "Stopped")
+    assert lived_in.jobs.made["job1"].phase == "stopped"
+
+
+def test_results_with_their_likeness(lived_in, visit):
+    page = visit()
+    page.do("person", "Anna").click()
+    page.do("style", THERE_STYLE).click()
+    page.says("chosen", "uses the LoRA autumn_populus")
+    page.number("count", 4)
+    page.make()
+    page.says("results", "0.71 — like another photo of the same person: 0.58–0.71")
+    badges = page.page.locator("#facechain-tab-results .facechain-badge").all_inner_texts()
+    assert badges == ["0.71", "0.68", "0.62", "0.49"]
+    page.shot("results")
+    order = lived_in.jobs.made["job1"].order
+    assert (order.person, order.style, order.options.count, order.style_weight) == ("Anna", THERE_STYLE, 4, 0.55)
+    page.page.locator('[data-do="result"]').nth(3).click()
+    page.says("results", "0.49 — less than another photo of the same person: 0.58–0.71")
+
+
+def test_one_failed_of_four(lived_in, visit):
+    lived_in.failing[2] = "The picture came out black: try another seed or size."
+    page = visit()
+    page.do("person", "Anna").click()
+    page.number("count", 4)
+    page.make()
+    assert "Picture 2 failed: The picture came out black" in page.part("results").inner_text()
+    assert page.page.locator("#facechain-tab-results .facechain-thumb").count() == 3
+    page.shot("one-failed-of-four")
+
+
+def test_out_of_memory(lived_in, visit):
+    lived_in.error = "Not enough memory on the graphics card for 1024×1024: choose a smaller size, or one picture at a time."
+    page = visit()
+    page.do("person", "Anna").click()
+    page.number("count", 4)
+    page.part("make").click()
+    page.says("stage", "Not enough memory on the graphics card")
+    page.shot("out-of-memory")
+    assert page.part("count").locator("input").input_value() == "4"
+    assert page.page.locator("#facechain-tab-faces [aria-pressed=true]").inner_text() == "Anna"
+
+
+def test_missing_lora(lived_in, visit):
+    page = visit()
+    page.do("person", "Anna").click()
+    page.do("style", MISSING_STYLE).click()
+    said = page.says("chosen", "bleak_autumn.safetensors is not in")
+    assert "Nothing else is used in its place" in said
+    page.part("make").click()
+    page.says("style-trouble", "bleak_autumn.safetensors")
+    assert lived_in.jobs.made == {}
+    page.shot("missing-lora")
+    page.part("without_lora").locator("input").check()
+    page.make()
+    assert lived_in.jobs.made["job1"].order.options.without_lora
+
+
+def test_wrong_checkpoint(lived_in, visit):
+    lived_in.missing = ("checkpoint",)
+    page = visit()
+    page.do("person", "Anna").click()
+    page.see("#facechain-tab-faces [aria-pressed=true]")
+    page.part("make").click()
+    page.says("make-trouble", "This checkpoint is SDXL")
+    assert lived_in.jobs.made == {}
+    page.shot("wrong-checkpoint")
+
+
+def test_nobody_chosen(lived_in, visit):
+    page = visit()
+    page.part("make").click()
+    page.says("who-trouble", "neither a photo nor a saved person")
+    assert lived_in.jobs.made == {}
+
+
+@pytest.mark.parametrize("amount", [0, 3, 500])
+def test_history(empty, visit, amount):
+    empty.fill(amount)
+    page = visit()
+    page.turn(2)
+    page.says("entries", {0: "Nothing made yet", 3: "1–3 of 3", 500: "1–24 of 500"}[amount])
+    if amount == 500:
+        page.do("turn", "next").click()
+        page.says("entries", "25–48 of 500")
+        page.do("turn", "previous").click()
+        page.says("entries", "1–24 of 500")
+    if amount:
+        page.do("entry").click()
+        said = page.says("entry-shown", "Negative prompt")
+        assert "a portrait" in said and "Steps" in said
+    page.shot(f"history-{amount}")
+
+
+def test_history_is_filtered(empty, visit):
+    empty.fill(12)
+    page = visit()
+    page.turn(2)
+    page.says("entries", "1–12 of 12")
+    page.part("filter-person").locator("input").click()
+    page.page.get_by_role("option", name="Ben").click()
+    page.says("entries", "1–6 of 6")
+    page.number("filter-least", 0.47)
+    page.says("entries", "1–3 of 3")
+    page.part("filter-since").locator("input, textarea").fill("31.1.2026")
+    page.part("filter-since").locator("input, textarea").press("Enter")
+    page.says("history-trouble", "is no date")
+
+
+def test_deleting_is_asked_first(lived_in, visit):
+    page = visit()
+    page.turn(2)
+    page.do("entry").click()
+    page.see("#facechain-tab-entry-shown .facechain-selected")
+    page.do("delete-entry").click()
+    page.see("dialog[open]")
+    page.shot("delete-asked")
+    page.page.keyboard.press("Escape")
+    page.page.wait_for_selector("dialog", state="detached")
+    assert len(list((lived_in.folder / "outputs").rglob("0*.png"))) == 3
+    page.do("delete-entry").click()
+    page.see("dialog[open] .facechain-danger").click()
+    page.says("entries", "1–2 of 2")
+    assert len(list((lived_in.folder / "outputs").rglob("0*.png"))) == 2
+
+
+def test_the_keyboard_walks_and_makes(lived_in, visit):
+    page = visit()
+    page.do("person", "Anna").focus()
+    page.page.keyboard.press("ArrowRight")
+    page.page.keyboard.press("Enter")
+    page.page.wait_for_selector('#facechain-tab-faces [data-value="Ben"][aria-pressed=true]')
+    page.page.keyboard.press("Control+Enter")
+    page.see("#facechain-tab-results .facechain-selected")
+    assert lived_in.jobs.made["job1"].order.person == "Ben"
+    page.do("result").focus()
+    page.page.keyboard.press("Delete")
+    assert "for good" in page.see("dialog[open]").inner_text()
+
+
+def test_dark(lived_in, visit):
+    page = visit(dark=True)
+    page.do("person", "Anna").click()
+    page.do("style", MISSING_STYLE).click()
+    page.says("chosen", "bleak_autumn")
+    page.do("style", THERE_STYLE).click()
+    page.says("chosen", "autumn_populus")
+    page.number("count", 4)
+    page.make()
+    page.shot("dark")
+
+
+def test_phone(lived_in, visit):
+    page = visit(size=PHONE)
+    page.do("person", "Anna").click()
+    page.see("#facechain-tab-faces [aria-pressed=true]")
+    bar = page.part("makebar").bounding_box()
+    assert bar and bar["y"] + bar["height"] <= PHONE[1] + 1 and bar["y"] > PHONE[1] - 140
+    wide = page.page.evaluate("document.documentElement.scrollWidth")
+    assert wide <= PHONE[0]
+    page.page.screenshot(path=str(page.shot("phone").with_name("phone-window.png")))
+    page.turn(2)
+    page.do("entry").click()
+    page.see("#facechain-tab-entry-shown .facechain-selected")
+    page.shot("phone-history")
+
+
+def test_chinese(lived_in, visit):
+    page = visit(locale="zh-CN")
+    page.page.wait_for_function("document.querySelector('#facechain-tab-make').innerText === '生成'")
+    page.do("person", "Anna").click()
+    page.do("style", MISSING_STYLE).click()
+    page.says("chosen", "没有此风格的 LoRA")
+    page.open("words")
+    page.number("count", 2)
+    page.do("style", THERE_STYLE).click()
+    page.says("chosen", "使用 LoRA")
+    page.make()
+    page.says("results", "与本人的另一张照片相当")
+    page.shot("chinese")
+    text = page.page.inner_text("#facechain-tab-root")
+    assert not any(word in text for word in ("Likeness", "Results", "Style", "Pictures", "Prompt", "Make", "Drop"))
+    for number, name in ((1, "people"), (2, "history"), (3, "setup")):
+        page.turn(number)
+        page.page.wait_for_timeout(800)
+        page.shot(f"chinese-{name}")
+
+
+def test_people(lived_in, visit, photos):
+    page = visit()
+    page.turn(1)
+    page.do("someone", "Anna").click()
+    page.says("person-shown", "states that the pictured person agreed")
+    page.give("new-drop", *photos[:3])
+    page.see("#facechain-tab-new-photos .facechain-bad")
+    page.shot("people")
+
+
+def test_setup(lived_in, visit):
+    page = visit()
+    page.turn(3)
+    page.says("safety", "cannot be switched off")
+    page.says("there", "The adapter adapter_maj is there.")
+    page.shot("setup")
