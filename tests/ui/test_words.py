@@ -63,6 +63,41 @@ def test_what_varies_is_kept_and_what_is_unknown_stays():
     assert words.translate_all("No face found in photo 1.", "en") == "No face found in photo 1."
 
 
+@pytest.mark.parametrize("key", [key for key in words.dictionary("zh") if key.startswith("=")])
+def test_every_sentence_that_is_translated_can_be(key):
+    sentence = key.removeprefix("=")
+    for number in range(sentence.count("{}")):
+        sentence = sentence.replace("{}", f"«{number}»", 1)
+    said = words.translate(sentence, "zh")
+    assert re.search("[\u4e00-\u9fff]", said) and "{" not in said, said
+
+
+@pytest.mark.parametrize(
+    ("sentence", "said"),
+    [
+        (
+            "The prompt asks for “bikini” and “sexy”, which is not made of somebody under 18, and the face looks 10 to 19 years old: "
+            "take it out of the prompt.",
+            "提示词含有“bikini” and “sexy”，不用于未满 18 岁的人，而面部看起来为 10～19 岁：请从提示词中删除。",
+        ),
+        (
+            "The style Lolita (Lolita fashion) is not made of somebody under 18, and the subject is girl: choose another style.",
+            "风格 Lolita 不用于未满 18 岁的人，而所选人物为 girl：请选择其他风格。",
+        ),
+        (
+            "3 of 8 pictures reached a likeness of 0.62: the most alike of them are kept.",
+            "8 张图片中有 3 张达到相似度 0.62：已保留最相似的图片。",
+        ),
+        (
+            "The memory does not suffice for pictures 4 at a time of 1024×1024: choose fewer per batch.",
+            "内存不足以同时生成 4 张 1024×1024 的图片：请选择每批更少的图片。",
+        ),
+    ],
+)
+def test_what_stops_an_order_is_said_in_chinese(sentence, said):
+    assert words.translate_all(sentence, "zh") == said
+
+
 @pytest.mark.parametrize("reason", ["is SDXL", "is an SDXL refiner", "has no transformer blocks of Stable Diffusion's kind"])
 def test_the_wrong_checkpoint_is_said_in_chinese(reason):
     said = words.translate_all(f"This checkpoint {reason}; FaceChain works with SD1.5 checkpoints only.", "zh")
