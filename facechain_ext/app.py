@@ -51,14 +51,14 @@ class App:
                 "(without all three the demo model is used)."
             )
         self.choice = choice
-        self.note = ""
+        self.note, self.drawn = "", False
         self.files = given if all(given) else self._demo()
 
     def _demo(self) -> tuple[Path, Path, Path]:
         from facechain_ext.demo.model import demo_files
 
         files = demo_files(self.choice.scratch)
-        self.note = files.note
+        self.note, self.drawn = files.note, files.trained
         return files.checkpoint, files.adapter, files.encoder
 
     @cached_property
@@ -118,8 +118,11 @@ class App:
 
     @cached_property
     def analyser(self) -> FaceAnalyser:
-        """The chosen face analyser, or the best that is there."""
-        return face_analyser(self.choice.analyser, self.choice.models, "cpu" if self.choice.device == "auto" else self.choice.device)
+        """The chosen face analyser, or the best that is there; the trained demo model's own where that model paints."""
+        device = "cpu" if self.choice.device == "auto" else self.choice.device
+        if self.drawn and self.choice.analyser == "auto":
+            return drawn_faces(self.choice.models, device)
+        return face_analyser(self.choice.analyser, self.choice.models, device)
 
     def skeleton(self, image: Image.Image, size: tuple[int, int]) -> Image.Image:
         """The control picture for an openpose ControlNet, from a photo of somebody or a skeleton as it is (FACTS §1.2.6). BadInput."""
@@ -147,6 +150,14 @@ def completed(choice: Choice) -> Choice:
     if not checkpoints:
         return choice
     return replace(choice, checkpoint=next(iter(checkpoints.values())), adapter=adapter, encoder=encoder)
+
+
+def drawn_faces(models: Path, device: str = "cpu") -> FaceAnalyser:
+    """The demo model's face analysis, which says so where a photograph is given; without its file the one for photographs."""
+    from facechain_ext.faces.demo import DrawnOnly, check
+
+    photos = face_analyser("auto", models, device)
+    return DrawnOnly(face_analyser("demo", models, device), photos) if check(None)[0] else photos
 
 
 def face_analyser(name: str, models: Path, device: str = "cpu") -> FaceAnalyser:

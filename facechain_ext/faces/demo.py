@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from facechain_ext.errors import MissingPackage, NoFace
-from facechain_ext.faces.types import Attributes, Capability, Face, Parsing
+from facechain_ext.faces.types import Attributes, Capability, Face, FaceAnalyser, Parsing
 from facechain_ext.vision.quality import angles
 
 if TYPE_CHECKING:
@@ -92,6 +92,41 @@ class Demo:
 
             self._network = read_parser(self._path).to(self._device)
         return self._network
+
+
+PHOTO = (
+    "This is a photograph, and the demo model knows drawn people only: give one of the pictures in examples/demo, or real weights "
+    "(checkpoint, adapter and face encoder; the README's first steps say where they are)."
+)
+
+
+class DrawnOnly:
+    """The demo model's eyes as the product uses them: where they see nobody and `photos` does, the person is told why."""
+
+    name = "demo"
+    capabilities: frozenset[Capability] = ABLE
+
+    def __init__(self, eyes: FaceAnalyser, photos: FaceAnalyser) -> None:
+        self._eyes, self._photos = eyes, photos
+
+    def faces(self, image: Image.Image) -> list[Face]:
+        """Faces of the picture, largest first. NoFace where only a face analysis for photographs sees one."""
+        found = self._eyes.faces(image)
+        if not found and self._photos.faces(image):
+            raise NoFace(PHOTO)
+        return found
+
+    def parse(self, image: Image.Image, face: Face) -> Parsing:
+        """Masks of the person to whom `face` belongs."""
+        return self._eyes.parse(image, face)
+
+    def attributes(self, image: Image.Image, face: Face) -> Attributes:
+        """Not among its capabilities."""
+        return self._eyes.attributes(image, face)
+
+    def embed(self, image: Image.Image, face: Face) -> np.ndarray:
+        """Not among its capabilities."""
+        return self._eyes.embed(image, face)
 
 
 def _found(maps: np.ndarray, scale: tuple[float, float]) -> list[Face]:

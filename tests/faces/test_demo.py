@@ -14,7 +14,7 @@ from facechain_ext.demo.world import appearance, draw, person, scene
 from facechain_ext.engine.checkpoints import write_tensors
 from facechain_ext.errors import BadWeights, MissingPackage, NoFace
 from facechain_ext.faces.choose import ModelFolders, analyser, available_backends
-from facechain_ext.faces.demo import FILE, Demo, check
+from facechain_ext.faces.demo import FILE, Demo, DrawnOnly, check
 from facechain_ext.faces.types import left_to_right
 from facechain_ext.training import analyser as trainer
 from facechain_ext.training.people import pair_picture, picture
@@ -186,3 +186,51 @@ def test_measures_of_an_answer_that_is_right_and_of_none():
     blind = Demo(network=Knowing(trainer.nobody(1, np.random.default_rng(0))))
     blind._network.forward = lambda pictures: torch.full((1, 9, pictures.shape[2] // 2, pictures.shape[3] // 2), -9.0)
     assert trainer.measure(blind, people) == {"points_error": 999.0, "head_overlap": 0.0, "missed": 1.0}
+
+
+class Seeing:
+    """A face analysis that sees a given number of faces."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def faces(self, image):
+        return [object()] * self.count
+
+
+class Named:
+    """A face analysis that is only asked who it is."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+@pytest.mark.parametrize(("drawn", "photographed", "told"), [(1, 1, False), (2, 0, False), (0, 0, False), (0, 1, True)])
+def test_a_photograph_given_to_the_demo_model_is_called_one(drawn, photographed, told):
+    eyes = DrawnOnly(Seeing(drawn), Seeing(photographed))
+    picture_given = Image.new("RGB", (64, 64))
+    if told:
+        with pytest.raises(NoFace, match="examples/demo"):
+            eyes.faces(picture_given)
+    else:
+        assert len(eyes.faces(picture_given)) == drawn
+
+
+def test_the_trained_demo_model_looks_with_its_own_eyes(tmp_path, monkeypatch):
+    """Where its files are there; another analyser that is asked for by name stays."""
+    from facechain_ext import app
+    from facechain_ext.app import App, Choice
+    from facechain_ext.demo import model
+    from facechain_ext.faces import demo
+
+    for name in (*model.NAMES, FILE):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(model, "TRAINED", tmp_path)
+    monkeypatch.setattr(app, "face_analyser", lambda name, models, device="cpu": Named(name))
+    assert App(Choice(scratch=tmp_path, models=tmp_path, analyser="embedded")).analyser.name == "embedded"
+    monkeypatch.setattr(demo, "FOLDER", tmp_path)
+    assert isinstance(App(Choice(scratch=tmp_path, models=tmp_path)).analyser, DrawnOnly)
+    (tmp_path / FILE).unlink()
+    assert App(Choice(scratch=tmp_path, models=tmp_path)).analyser.name == "auto"
+    monkeypatch.setattr(model, "TRAINED", tmp_path / "none")
+    assert App(Choice(scratch=tmp_path, models=tmp_path)).analyser.name == "auto", "random weights paint nobody"
