@@ -91,7 +91,7 @@ class _Job:
 
     state: State
     stop: bool = False
-    skip: bool = False
+    skip: int = 0  # the number of the picture to leave out
     pace: Pace = field(default_factory=lambda: Pace(time.monotonic))
 
 
@@ -145,10 +145,10 @@ class Jobs:
             return job.state
 
     def skip(self, user: str, id: str) -> State:
-        """Leave out the picture that is being painted."""
+        """Leave out the picture that is being painted; one that was finished meanwhile stays, and the next is not taken for it."""
         with self._changed:
             job = self._of(user, id)
-            job.skip = job.state.phase == "painting"
+            job.skip = job.state.picture if job.state.phase == "painting" else 0
             return job.state
 
     def current(self, user: str) -> str | None:
@@ -256,8 +256,8 @@ class Jobs:
         )  # fmt: skip
         if job.stop:
             raise Interrupted(STOPPED)
-        if job.skip:
-            job.skip = False
+        if job.skip == progress.picture + 1:
+            job.skip = 0
             raise Skipped("Skipped.")
 
     def _preview(self, job: _Job, progress: Progress) -> Image.Image | None:

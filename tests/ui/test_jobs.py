@@ -165,6 +165,17 @@ def test_skip_leaves_out_the_picture_in_work_once(jobs, script) -> None:
     assert [(one.picture, one.step) for one in script.skipped] == [(0, 2)]
 
 
+def test_a_skip_that_comes_too_late_does_not_take_the_next_picture(jobs, script) -> None:
+    id = jobs.start("anna", ORDER)
+    for line in (KNOWN, at(0, 1), at(0, 2), RESULTS[0]):
+        script.lines.put(line)
+    until(jobs, "anna", id, lambda s: len(s.results) == 1)
+    jobs.skip("anna", id)
+    for line in (at(1, 1), at(1, 2), RESULTS[1], None):
+        script.lines.put(line)
+    assert len(over(jobs, "anna", id).results) == 2 and script.skipped == []
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [
