@@ -12,17 +12,17 @@ import torch
 from PIL import Image
 
 from facechain_ext.errors import BadWeights
+from facechain_ext.faces import nudity
 from facechain_ext.faces.nudity import NudeNet, SafetyChecker, clip_input, picture_check
 from facechain_ext.weights.records import record
 
+CACHED = nudity._cached
 RED, BLUE = Image.new("RGB", (64, 96), (250, 10, 10)), Image.new("RGB", (64, 96), (10, 10, 250))
 
 
 @pytest.fixture(autouse=True)
 def nothing_here(monkeypatch, tmp_path) -> None:
     """No cache of Hugging Face, no NudeNet, whatever this machine has."""
-    from facechain_ext.faces import nudity
-
     monkeypatch.setattr(nudity, "_cached", lambda repository, within: None)
     monkeypatch.setattr(nudity, "find_spec", lambda name: None if name == "nudenet" else object())
 
@@ -54,8 +54,6 @@ def test_the_safety_checker_objects_to_what_is_near_a_concept(tmp_path) -> None:
 
 
 def test_strictly_it_objects_earlier(tmp_path, monkeypatch) -> None:
-    from facechain_ext.faces import nudity
-
     check = picture_check(small_checker(tmp_path))
     assert isinstance(check, SafetyChecker)
     check._loaded().concept_embeds_weights.data[3] = 1.01  # out of reach by a hundredth; strictly two are added
@@ -100,6 +98,25 @@ def test_weights_that_cannot_be_read_are_said(tmp_path) -> None:
         check.objects(RED)
 
 
+@pytest.mark.parametrize(
+    ("repository", "within"),
+    [("CompVis--stable-diffusion-safety-checker", ""), ("stable-diffusion-v1-5--stable-diffusion-v1-5", "safety_checker")],
+)
+def test_what_other_programs_have_fetched_is_used(tmp_path, monkeypatch, repository, within) -> None:
+    import huggingface_hub
+
+    cache = tmp_path / "hub" / f"models--{repository}"
+    snapshot = cache / "snapshots" / "0123456789abcdef" / within
+    snapshot.parent.mkdir(parents=True, exist_ok=True)
+    (small_checker(tmp_path) / "safety_checker").rename(snapshot)
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text("0123456789abcdef")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(nudity, "_cached", CACHED)
+    check = picture_check(None)
+    assert isinstance(check, SafetyChecker) and check.objects(RED)
+
+
 @pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
 def test_half_a_checker_is_none(tmp_path, missing) -> None:
     (small_checker(tmp_path) / "safety_checker" / missing).unlink()
@@ -107,8 +124,6 @@ def test_half_a_checker_is_none(tmp_path, missing) -> None:
 
 
 def test_without_diffusers_the_next_is_taken(tmp_path, monkeypatch) -> None:
-    from facechain_ext.faces import nudity
-
     small_checker(tmp_path)
     monkeypatch.setattr(nudity, "find_spec", lambda name: None if name == "diffusers" else object())
     assert isinstance(picture_check(tmp_path), NudeNet)
