@@ -21,6 +21,14 @@ ROOT = Path(__file__).parents[2]
 AT_ONCE = 8
 """Answers to the page that may be worked on at the same time; pictures are made one after the other all the same."""
 FONT = ["system-ui", "sans-serif"]
+LEGIBLE = {
+    "button_primary_background_fill": "*primary_600",
+    "button_primary_background_fill_hover": "*primary_700",
+    "button_primary_background_fill_dark": "*primary_600",
+    "button_primary_background_fill_hover_dark": "*primary_700",
+    "color_accent": "*primary_600",
+}
+"""What gradio's own theme makes too faint to read."""
 MONO = ["ui-monospace", "monospace"]
 """Fonts that every machine has: the page asks nobody else for any."""
 
@@ -36,7 +44,7 @@ def application(studio: Studio, accounts: Mapping[str, str]) -> FastAPI:
     page = build(studio)
     page.queue(default_concurrency_limit=AT_ONCE)
     script = (ROOT / "javascript" / "facechain_tab.js").read_text(encoding="utf-8")
-    theme = gr.themes.Default(font=FONT, font_mono=MONO)
+    theme = gr.themes.Default(primary_hue="blue", neutral_hue="slate", font=FONT, font_mono=MONO).set(**LEGIBLE)
     return gr.mount_gradio_app(
         app, page, path="/", auth=list(accounts.items()) or None, theme=theme, css=(ROOT / "style.css").read_text(encoding="utf-8"),
         head=f"<script>{script}</script>", footer_links=[], ssr_mode=False, show_error=True,

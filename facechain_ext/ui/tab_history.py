@@ -70,7 +70,7 @@ class HistoryPage:
             sorts = [(say(f"tab.sort_{one}"), one) for one in SORTS]
             wires.put(
                 "filter-sort",
-                gr.Radio(sorts, value=SORTS[0], label=say("tab.filter_sort"), elem_id=element(TAB, "filter-sort"), min_width=220),
+                gr.Radio(sorts, value=SORTS[0], label=say("tab.filter_sort"), elem_id=element(TAB, "filter-sort"), min_width=220, scale=2),
             )
 
     FILTERS = ("filter-person", "filter-style", "filter-text", "filter-since", "filter-until", "filter-least", "filter-sort")

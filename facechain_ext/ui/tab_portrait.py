@@ -17,7 +17,7 @@ from facechain_ext.ui import tab_html as html
 from facechain_ext.ui.gradio_versions import paths
 from facechain_ext.ui.ids import element
 from facechain_ext.ui.tab_pictures import BEGUN, Pictures, order_values
-from facechain_ext.ui.tab_style import NONE, Styles, state, usable
+from facechain_ext.ui.tab_style import NONE, Styles, usable
 from facechain_ext.ui.tab_who import Who, pictures_of
 from facechain_ext.ui.tab_wires import TAB, Visitor, Wires, bad, stay
 from facechain_ext.ui.words import ENGLISH, say, translate_all
@@ -159,7 +159,7 @@ class Portrait:
         who = "" if files or person else "There is neither a photo nor a saved person: drop one to six photos, or choose somebody."
         if bound is None or usable(bound) or without:
             return who, ""
-        return who, state(bound, visitor.language, self.wires.studio.host.folders.loras)
+        return who, say("tab.style_refused", visitor.language, name=bound.style.name(visitor.language))
 
     def order(self, values: Sequence[Any]) -> Order:
         """The values of `inputs` as an order. BadInput."""

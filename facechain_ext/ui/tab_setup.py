@@ -36,7 +36,7 @@ class Setup:
         with gr.Row(elem_classes=["facechain-split", "facechain-setup"], equal_height=False):
             with gr.Column(min_width=0, elem_classes=["facechain-list"]):
                 for group, names in GROUPS.items():
-                    with gr.Column(elem_classes=["facechain-box"]):
+                    with gr.Column(elem_classes=["facechain-group"]):
                         title(f"tab.setup_{group}")
                         for name in names:
                             self._control(self.fields[name], getattr(now, name))

@@ -99,13 +99,13 @@ def test_no_face(empty, visit, photos):
 
 
 def test_while_pictures_are_made_and_stopped(lived_in, visit):
+    lived_in.jobs.holding = True
     page = visit()
     page.do("person", "Anna").click()
     page.number("count", 4)
     page.part("make").click()
     page.see("[data-running] .facechain-preview img")
     page.says("stage", "s left")
-    lived_in.jobs.paused = True
     assert "picture 1 of 4 · step" in page.part("stage").inner_text()
     page.shot("generating")
     page.page.keyboard.press("Escape")
@@ -160,7 +160,7 @@ def test_missing_lora(lived_in, visit):
     said = page.says("chosen", "bleak_autumn.safetensors is not in")
     assert "Nothing else is used in its place" in said
     page.part("make").click()
-    page.says("style-trouble", "bleak_autumn.safetensors")
+    page.says("style-trouble", "not made without its LoRA")
     assert lived_in.jobs.made == {}
     page.shot("missing-lora")
     page.part("without_lora").locator("input").check()
@@ -306,6 +306,58 @@ def test_people(lived_in, visit, photos):
     page.give("new-drop", *photos[:3])
     page.see("#facechain-tab-new-photos .facechain-bad")
     page.shot("people")
+
+
+CONTRAST = """
+() => {
+    const pen = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+    const rgba = (text) => {
+        pen.clearRect(0, 0, 1, 1);
+        pen.fillStyle = text;
+        pen.fillRect(0, 0, 1, 1);
+        return [...pen.getImageData(0, 0, 1, 1).data];
+    };
+    const linear = (value) => (value <= 10 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4);
+    const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+    const behind = (one) => {
+        for (; one; one = one.parentElement) {
+            const colour = rgba(getComputedStyle(one).backgroundColor);
+            if (colour[3] > 250) return colour;
+        }
+        return [255, 255, 255, 255];
+    };
+    const found = [], walker = document.createTreeWalker(document.querySelector("#facechain-tab-root"), NodeFilter.SHOW_TEXT);
+    for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+        const one = node.parentElement, seen = one.checkVisibility({opacityProperty: true, visibilityProperty: true});
+        if (!seen || !node.textContent.trim() || one.getBoundingClientRect().width < 3) continue;
+        if (one.closest(".facechain-hidden, [data-testid=status-tracker], .facechain-star")) continue;
+        const a = light(rgba(getComputedStyle(one).color)), b = light(behind(one));
+        const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+        if (ratio < 4.5) found.push(`${node.textContent.trim().slice(0, 30)}: ${ratio.toFixed(2)}`);
+    }
+    return found;
+}
+"""
+"""Texts that are to be seen, and their contrast with what is behind them where it is less than 4.5 (WCAG's formula)."""
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_everything_can_be_read(lived_in, visit, dark):
+    page = visit(dark=dark)
+    page.do("person", "Anna").click()
+    page.do("style", MISSING_STYLE).click()
+    page.says("chosen", "bleak_autumn")
+    for fold in ("words", "fold-size", "face-more"):
+        page.open(fold)
+    page.part("make").click()
+    page.says("style-trouble", "not made without")
+    page.page.wait_for_timeout(300)
+    assert page.page.evaluate(CONTRAST) == []
+    for number, selector in ((1, "#facechain-tab-people button"), (2, "#facechain-tab-entries button"), (3, "#facechain-tab-there li")):
+        page.turn(number)
+        page.see(selector)
+        page.page.wait_for_timeout(300)
+        assert page.page.evaluate(CONTRAST) == []
 
 
 def test_setup(lived_in, visit):

@@ -87,7 +87,7 @@ class FakeJobs:
     """Jobs that go one step whenever they are asked after."""
 
     def __init__(self, studio: FakeStudio) -> None:
-        self.studio, self.made, self.paused = studio, {}, False
+        self.studio, self.made, self.holding = studio, {}, False
         self._ids = itertools.count(1)
 
     def start(self, user: str, order: Order) -> str:
@@ -102,7 +102,7 @@ class FakeJobs:
 
     def wait(self, user: str, id: str, version: int, timeout: float) -> State:
         state = self.state(user, id)
-        if not state.over and not self.paused:
+        if not state.over and not (self.holding and state.preview):
             self.made[id] = state = replace(self._next(state), version=state.version + 1)
         return state
 
@@ -126,7 +126,7 @@ class FakeJobs:
             if self.studio.error:
                 return replace(state, phase="failed", error=self.studio.error)
             return replace(state, phase="painting", picture=1, between=BETWEEN, judge=JUDGE)
-        step = state.step + max(state.steps // 4, 1)
+        step = state.step + max(state.steps // 2, 1)
         if step < state.steps:
             preview = drawn(ANNA, state.picture).resize((64, 64)).resize((SIDE, SIDE))
             return replace(
@@ -184,16 +184,25 @@ class FakeStudio:
         return self._history.add(drawn(who, seed), record)
 
     def fill(self, amount: int, user: str = NOBODY) -> None:
-        """A history of so many pictures, of a few faces, styles and days."""
-        pictures = [drawn((ANNA, BEN)[at % 2], at) for at in range(12)]
+        """A history of so many pictures, of a few faces, styles and days; most of many are copies that a re-index finds."""
+        pictures, entries = [drawn((ANNA, BEN)[at % 2], at) for at in range(min(amount, 12))], []
         keys = [one.key for one in presets()[:5]]
-        for at in range(amount):
-            info = f"a portrait\nNegative prompt: lowres\nSteps: 20, Seed: {at}, Size: 256x256"
+        for at in range(min(amount, 24)):
+            alike = 0.4 + (at % 40) / 100
+            info = (
+                f"a portrait\nNegative prompt: lowres\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: {at}, Size: {SIDE}x{SIDE}, "
+                f"FaceChain weight: 0.5, FaceChain likeness: {alike:.3f} by {JUDGE}, Version: FaceChain"
+            )
             record = Record(
                 user=user, person=("Anna", "Ben")[at % 2], style=keys[at % 5], info=info,
-                prompt="a portrait", seed=at, likeness=0.4 + (at % 40) / 100, judge=JUDGE, made=1.76e9 + at * 7200,
+                prompt="a portrait", seed=at, likeness=alike, judge=JUDGE, made=1.76e9 + at * 7200,
             )  # fmt: skip
-            self._history.add(pictures[at % 12], record)
+            entries.append(self._history.add(pictures[at % 12], record))
+        for at in range(24, amount):
+            path = entries[at % 24].path
+            path.with_name(f"{at + 1:05d}-{at}.png").write_bytes(path.read_bytes())
+        if amount > 24:
+            assert self._history.reindex().added == amount - 24
 
     def person(self, name: str, who: int, *, consent: bool = True) -> Saved:
         """Somebody in the library."""
