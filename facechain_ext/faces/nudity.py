@@ -110,7 +110,7 @@ class SafetyChecker:
         with self._lock:
             if self._network is None:
                 try:
-                    network = StableDiffusionSafetyChecker.from_pretrained(str(self._folder), local_files_only=True)  # type: ignore[call-arg]
+                    network: Any = StableDiffusionSafetyChecker.from_pretrained(str(self._folder), local_files_only=True)
                 except (OSError, ValueError, RuntimeError, SafetensorError) as error:
                     raise BadWeights(f"The safety checker in {self._folder} cannot be read: put it there again, or remove it.") from error
                 self._network = network.float().eval().to(self._device)

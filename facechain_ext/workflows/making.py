@@ -81,7 +81,7 @@ def _results(plan: Plan, room: Room, user: str, report: Report | None) -> Iterat
     while done < plan.total:
         rest = replace(plan.request, seed=plan.request.seed + done, count=plan.total - done, batch=batch)
         try:
-            with closing(room.host.paint(rest, _shifted(report, done, plan.total))) as painting:
+            with closing(room.host.paint(rest, _told(report, plan, done))) as painting:
                 for painted in painting:
                     result = _kept(plan, room, user, painted, done + 1)
                     done, failed = done + 1, 0
@@ -104,10 +104,13 @@ def _results(plan: Plan, room: Room, user: str, report: Report | None) -> Iterat
                 raise
 
 
-def _shifted(report: Report | None, first: int, total: int) -> Report | None:
+def _told(report: Report | None, plan: Plan, first: int) -> Report | None:
+    """The host's progress as that of the whole order, without previews where one may not watch."""
     if report is None:
         return None
-    return lambda progress: report(replace(progress, picture=progress.picture + first, pictures=total))
+    return lambda at: report(
+        replace(at, picture=at.picture + first, pictures=plan.total, preview=at.preview if plan.rules.preview else None)
+    )
 
 
 def _kept(plan: Plan, room: Room, user: str, painted: Painted, number: int) -> Result:

@@ -49,12 +49,14 @@ class Rules:
     """How one order is treated.
 
     minor: why the person is treated as under 18, or "". refusal: the sentence with which the order is refused, or "".
-    look: whether results are checked; negative: words for the negative prompt.
+    look: whether results are checked; preview: whether one may watch, which shows what the check has not seen yet; negative: words
+    for the negative prompt.
     """
 
     minor: str = ""
     refusal: str = ""
     look: bool = True
+    preview: bool = True
     negative: str = ""
 
 
@@ -65,11 +67,11 @@ def rules(
     text = ", ".join(texts)
     minor = minor_because(text, subject, attributes)
     if minor:
-        return Rules(minor=minor, refusal=_refused_to_minors(text, style, minor), look=True, negative=_data()["negative"])
+        return Rules(minor=minor, refusal=_refused_to_minors(text, style, minor), preview=False, negative=_data()["negative"])
     grown = subject in GROWN or (attributes is not None and attributes.age is not None)
-    if (found := spoken(text, "explicit")) and ((switched_on and not eyes) or not grown):
-        return Rules(refusal=_refused(found, grown=grown), look=switched_on)
-    return Rules(look=switched_on)
+    found = spoken(text, "explicit")
+    refusal = _refused(found, grown=grown) if found and ((switched_on and not eyes) or not grown) else ""
+    return Rules(refusal=refusal, look=switched_on, preview=not (found and switched_on))
 
 
 def minor_because(text: str, subject: str, attributes: Attributes | None) -> str:

@@ -100,7 +100,7 @@ class FlatHost:
                 seed = request.seed + at
                 for step in range(1, request.steps + 1):
                     if report is not None:
-                        report(Progress(picture=at, pictures=request.count, step=step, steps=request.steps))
+                        report(Progress(picture=at, pictures=request.count, step=step, steps=request.steps, preview=flat(BLUE, 8)))
                 if self.trouble.get(seed):
                     raise self.trouble[seed].pop(0)
                 yield Painted(image=flat(self.colours[seed - self.start]), seed=seed)

@@ -309,6 +309,15 @@ def test_pictures_of_the_young_are_asked_for_with_care(tmp_path) -> None:
     assert len(here.host.asked) == 1, "what is refused is never painted"
 
 
+def test_nobody_watches_how_the_young_are_painted(tmp_path) -> None:
+    told = []
+    done(order(count=2), room(tmp_path), report=told.append)
+    assert [(at.picture, at.step, at.pictures, at.preview is None) for at in told] == [(n, s, 2, False) for n in (0, 1) for s in (1, 2)]
+    told.clear()
+    done(order(), room(tmp_path, eyes=ColourEyes(age=(10, 19))), report=told.append)
+    assert [at.preview for at in told] == [None, None]
+
+
 def test_the_name_of_a_lora_is_looked_at_too(tmp_path) -> None:
     here = room(tmp_path, eyes=ColourEyes(age=(10, 19)))
     here.host.listed_loras = lambda: [*FlatHost.listed_loras(here.host), replace(FlatHost.listed_loras(here.host)[0], name="sexy_v2")]  # type: ignore[method-assign]

@@ -127,6 +127,20 @@ def test_the_check_of_pictures_cannot_be_switched_off_for_the_young() -> None:
     assert "nude" in rules(["x"], "auto", TEEN).negative and rules(["x"], "auto", GROWN).negative == ""
 
 
+@pytest.mark.parametrize(
+    ("text", "attributes", "on", "watched"),
+    [
+        ("x", GROWN, True, True),
+        ("a nude", GROWN, True, False),
+        ("a nude", GROWN, False, True),
+        ("x", TEEN, True, False),
+        ("x", TEEN, False, False),
+    ],
+)
+def test_one_may_watch_only_what_the_check_would_not_keep_back(text, attributes, on, watched) -> None:
+    assert rules([text], "auto", attributes, switched_on=on, eyes=True).preview == watched
+
+
 @pytest.mark.parametrize("style", ["Lolita", "Li", "Luolita", "Maid", "Dunhuang", "Pixy_Girl", "Wedding_dress"])
 def test_some_styles_are_not_for_the_young(style) -> None:
     assert f"The style {style}" in refused("in a garden", attributes=TEEN, style=style) and refused("in a garden", style=style) == ""
