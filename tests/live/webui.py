@@ -51,13 +51,17 @@ class WebUI:
         options = self.ask("/sdapi/v1/options")
         self.usual = {name: options[name] for name in CHANGED if name in options}
 
-    def ask(self, path: str, body: Any = None) -> Any:
-        """GET, or POST with a body; Refused where the answer is no 200."""
+    def ask(self, path: str, body: Any = None, method: str | None = None) -> Any:
+        """GET, or POST with a body, or another method; Refused where the answer is no 200."""
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"})
+        return json.loads(self.fetch(path, data, "application/json", method))
+
+    def fetch(self, path: str, data: bytes | None = None, kind: str = "application/octet-stream", method: str | None = None) -> bytes:
+        """The same with bytes to send, and for bytes."""
+        request = urllib.request.Request(self.url + path, data, {"Content-Type": kind}, method=method)
         try:
             with urllib.request.urlopen(request, timeout=WAIT) as answer:
-                return json.load(answer)
+                return answer.read()
         except urllib.error.HTTPError as error:
             raise Refused(error.code, error.read().decode(errors="replace")[:2000]) from error
 
