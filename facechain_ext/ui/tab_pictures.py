@@ -17,7 +17,7 @@ from facechain_ext.ui.ids import element
 from facechain_ext.ui.jobs import State
 from facechain_ext.ui.tab_wires import TAB, Visitor, Wires, bad, first_line, title
 from facechain_ext.ui.words import say, translate_all
-from facechain_ext.workflows.again import again
+from facechain_ext.workflows.again import NOBODY_SAVED, again
 from facechain_ext.workflows.infotext import parse_info
 from facechain_ext.workflows.orders import ALL, Order, Result
 
@@ -47,6 +47,7 @@ class Pictures:
                 wires.button("make", "tab.make", variant="primary", min_width=120, scale=3)
                 wires.option("count", gr.Number, precision=0, scale=1, min_width=80, minimum=1, maximum=16)
             wires.trouble("make-trouble")
+            wires.html("make-note")
             wires.html("stage", classes=["facechain-stage"])
             wires.html("results")
             wires.trouble("results-trouble")
@@ -76,12 +77,15 @@ class Pictures:
 
     def again(self, visitor: Visitor, sent: str, *, seed: int | None = None) -> tuple[Any, ...]:
         """A picture of the history is made once more; `seed` -1: some like it, with other numbers."""
-        entry = self.wires.studio.history().get(visitor.user, int(first_line(sent) or 0))
-        found = again(entry, self.wires.studio)
-        order = found.order(() if found.person else self.wires.studio.jobs.photos(visitor.user, found.photos))
-        count = VARIATIONS if seed == -1 else 1
-        order = replace(order, options=replace(order.options, count=count, choose=ALL, seed=entry.seed if seed is None else seed))
-        return self.start(visitor, order)
+        studio = self.wires.studio
+        entry = studio.history().get(visitor.user, int(first_line(sent) or 0))
+        found = again(entry, studio)
+        photos = studio.jobs.photos(visitor.user, found.photos)
+        order = found.order(photos)
+        options = replace(order.options, count=VARIATIONS if seed == -1 else 1, choose=ALL, seed=entry.seed if seed is None else seed)
+        notes = [note for note in found.notes if not (photos and note == NOBODY_SAVED)]
+        said = "".join(html.lead(translate_all(note, visitor.language)) for note in notes)
+        return *self.start(visitor, replace(order, options=options)), said
 
     def vary(self, visitor: Visitor, sent: str) -> tuple[Any, ...]:
         """Some pictures like one of the history."""
@@ -126,7 +130,7 @@ class Pictures:
             if cells
             else ""
         )
-        return large + grid + notes
+        return f'<section data-job="{escape(state.id)}">{large}{grid}{notes}</section>'
 
     def _cell(self, visitor: Visitor, result: Result, picked: int) -> str:
         language = visitor.language

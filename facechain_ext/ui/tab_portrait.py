@@ -120,10 +120,10 @@ class Portrait:
         self.styles.connect()
         self.pictures.connect()
         begun = [wires[name] for name in BEGUN]
-        beside = [wires["first"], wires["who-trouble"], wires["style-trouble"]]
+        beside = [wires[name] for name in ("first", "make-note", "who-trouble", "style-trouble")]
         wires.on(wires["make"].click, self.make, self.inputs, [*begun, *beside], wires["make-trouble"])
         for name, answer in (("again", self.pictures.again), ("vary", self.pictures.vary)):
-            wires.on(wires[f"do-{name}"].change, answer, [wires[f"do-{name}"]], begun, wires["make-trouble"])
+            wires.on(wires[f"do-{name}"].change, answer, [wires[f"do-{name}"]], [*begun, wires["make-note"]], wires["make-trouble"])
         posed = [wires["pose"], wires["pose-seen"], wires["pose-drop"]]
         dropped = [wires["pose-drop"], wires["width"], wires["height"]]
         wires.on(wires["pose-drop"].upload, self.pose_dropped, dropped, posed, wires["pose-trouble"])
@@ -145,11 +145,11 @@ class Portrait:
         """The order of the page begins; what stands against it is said beside what it is about."""
         who, style = self.against(visitor, values)
         if who or style:
-            return *stay(len(BEGUN) + 1), bad(who, visitor.language), bad(style, visitor.language)
+            return *stay(len(BEGUN) + 2), bad(who, visitor.language), bad(style, visitor.language)
         lacking = next((one for one in self.wires.studio.readiness() if one.needed and not one.there), None)
         if lacking is not None:
             raise BadInput(f"{lacking.sentence} {lacking.advice}".strip())
-        return *self.pictures.start(visitor, self.order(values)), "", "", ""
+        return *self.pictures.start(visitor, self.order(values)), "", "", "", ""
 
     def against(self, visitor: Visitor, values: Sequence[Any]) -> tuple[str, str]:
         """What stands against the people and against the style of the page, each in a sentence or empty."""

@@ -35,6 +35,7 @@ class Wires:
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
         self.parts: dict[str, Any] = {}
+        self.drops: list[str] = []
 
     def __getitem__(self, name: str) -> Any:
         return self.parts[name]
@@ -57,7 +58,8 @@ class Wires:
         return self.put(f"do-{name}", gr.Textbox(value="", show_label=False, elem_id=element(TAB, f"do-{name}")))
 
     def drop(self, name: str, kinds: list[str]) -> Any:
-        """Where the files go that are dropped on `data-drop="name"`."""
+        """Where the files go that are dropped on `data-drop="name"`; emptied by every answer, so that others can follow."""
+        self.drops.append(name)
         amount = "multiple" if kinds == ["image"] and name != "pose-drop" else "single"
         return self.put(name, gr.File(file_count=amount, file_types=kinds, show_label=False, elem_id=element(TAB, name)))
 
@@ -82,20 +84,23 @@ class Wires:
 
     def on(self, event: Any, answer: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any], trouble: Any = None) -> Any:
         """After an event, give `answer` the visitor and the inputs' values; what goes wrong is said in `trouble`."""
-        fn = self._asked(answer, len(outputs), trouble is not None)
+        fn = self._asked(answer, outputs, trouble is not None)
         return event(fn=fn, inputs=list(inputs), outputs=[*outputs, *([trouble] if trouble else [])], show_progress="hidden")
 
-    def _asked(self, answer: Callable[..., Any], amount: int, troubled: bool) -> Callable[..., Any]:
+    def _asked(self, answer: Callable[..., Any], outputs: Sequence[Any], troubled: bool) -> Callable[..., Any]:
+        drops = [self.parts[name] for name in self.drops]
+        refused = [gr.update(value=None) if any(one is drop for drop in drops) else gr.update() for one in outputs]
+
         def respond(request: gr.Request, *values: Any) -> Any:
             visitor = self.visitor(request)
             try:
                 found, said = answer(visitor, *values), ""
             except FaceChainError as error:
                 log.info("%s", error)
-                found, said = stay(amount), bad(str(error), visitor.language)
+                found, said = tuple(refused), bad(str(error), visitor.language)
             except Exception:  # noqa: BLE001  # the edge: whatever it is, the page says so and keeps what it holds
                 log.exception("The page's request failed.")
-                found, said = stay(amount), bad(say("tab.unexpected", visitor.language), visitor.language)
+                found, said = tuple(refused), bad(say("tab.unexpected", visitor.language), visitor.language)
             results = [*(found if isinstance(found, tuple) else (found,)), *([said] if troubled else [])]
             return results if len(results) > 1 else results[0]
 

@@ -6,7 +6,7 @@ import base64
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from facechain_ext.errors import BadInput
@@ -38,6 +38,7 @@ WEBUI: Mapping[str, tuple[str, type]] = {
     FACE: ("face", int),
 }
 """Keys of the info text and the options they state."""
+NOBODY_SAVED = "Whoever this was made of is not among the saved persons: give the photos again."
 SIZE = re.compile(r"(\d+)x(\d+)")
 
 Loras = dict[str, float]
@@ -56,7 +57,8 @@ def again(picture: Entry | str, room: Room) -> Again:
     elif adapter:
         notes.append(f"It was made with the adapter {adapter}, which is not there: another is taken, and the picture will differ.")
     loras = _tags(prompt, but=_tags(options.prompt))
-    style, weight = _style(said.get(STYLE, ""), loras, room.styles(), notes)
+    style, weight, bare = _style(said.get(STYLE, ""), loras, room.styles(), notes)
+    options = replace(options, without_lora=bare)
     person = _person(said, room, notes)
     pose = None if isinstance(picture, str) else _pose(picture.path)
     if POSE in said and pose is None:
@@ -104,19 +106,20 @@ def _weight(text: str | None) -> float:
         return 1.0
 
 
-def _style(key: str, loras: Loras, styles: tuple[Bound, ...], notes: list[str]) -> tuple[str, float | None]:
-    """The style and its LoRA's weight, which is taken out of `loras`."""
+def _style(key: str, loras: Loras, styles: tuple[Bound, ...], notes: list[str]) -> tuple[str, float | None, bool]:
+    """The style, its LoRA's weight, which is taken out of `loras`, and whether it was made of its words alone."""
     if not key:
-        return "", None
+        return "", None, False
     bound = next((one for one in styles if one.style.key == key), None)
     if bound is None:
         notes.append(f"The style {key} is no longer there: its words and LoRAs are kept as they were.")
-        return "", None
+        return "", None, False
     if bound.lora is None:
-        if bound.state != "none":
+        asked = PureWindowsPath(bound.style.lora).stem in loras  # a tag of it stands in the prompt
+        if bound.state != "none" and asked:
             notes.append(lacking(bound))
-        return key, None
-    return key, loras.pop(bound.lora.name, None)
+        return key, None, bound.state != "none" and not asked
+    return key, loras.pop(bound.lora.name, None), False
 
 
 def _pose(path: Path) -> Picture | None:
@@ -145,7 +148,7 @@ def _person(said: Mapping[str, str], room: Room, notes: list[str]) -> str:
     if name and any(one.name == name for one in library.people()):
         notes.append(f"{name} was saved again from other photos since: the picture will differ.")
         return name
-    notes.append("Whoever this was made of is not among the saved persons: give the photos again.")
+    notes.append(NOBODY_SAVED)
     return ""
 
 

@@ -64,8 +64,8 @@ class Page:
         return self.page.locator(f"#facechain-tab-{name}").first
 
     def do(self, channel: str, value: object = None) -> Any:
-        """What sends something through a channel."""
-        return self.page.locator(f'[data-do="{channel}"]' + (f'[data-value="{value}"]' if value is not None else "")).first
+        """What sends something through a channel, of what is to be seen."""
+        return self.page.locator(f'[data-do="{channel}"]' + (f'[data-value="{value}"]' if value is not None else "") + ":visible").first
 
     def see(self, selector: str) -> Any:
         """Wait until something is to be seen."""
@@ -99,8 +99,19 @@ class Page:
         field.press("Tab")
 
     def make(self) -> None:
-        """Press Make and wait until a picture is there."""
+        """Press Make and wait until a new picture is there."""
+        before = self.job()
         self.part("make").click()
+        self.made(before)
+
+    def job(self) -> str:
+        """Whose results are shown."""
+        return self.page.evaluate("(document.querySelector('[data-job]') || {dataset: {}}).dataset.job || ''")
+
+    def made(self, before: str) -> None:
+        """Wait until the results of another job are there, and one of them is large."""
+        script = "(before) => { const shown = document.querySelector('[data-job]'); return shown && shown.dataset.job !== before; }"
+        self.page.wait_for_function(script, arg=before)
         self.see("#facechain-tab-results .facechain-selected")
 
     def shot(self, name: str) -> Path:

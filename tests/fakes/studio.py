@@ -25,7 +25,7 @@ from facechain_ext.ui.jobs import State
 from facechain_ext.ui.studio import NOBODY, Ready, Settings
 from facechain_ext.workflows.infotext import parse_info
 from facechain_ext.workflows.looking import Seen
-from facechain_ext.workflows.orders import AUTO, Again, MakingOptions, Order, Picture, Result
+from facechain_ext.workflows.orders import AUTO, MakingOptions, Order, Picture, Result
 from facechain_ext.workflows.own_styles import OwnStyles
 from facechain_ext.workflows.styles import Bound, bind, presets
 
@@ -114,6 +114,9 @@ class FakeJobs:
         state = self.state(user, id)
         self.made[id] = replace(self._finished(state, failed=""), version=state.version + 1)
         return self.made[id]
+
+    def photos(self, user: str, hashes: tuple[str, ...]) -> tuple[Picture, ...]:
+        return next((one.order.photos for one in self.made.values() if one.user == user and one.order.photos), ())
 
     def current(self, user: str) -> str | None:
         mine = [id for id, state in self.made.items() if state.user == user]
@@ -335,6 +338,3 @@ class FakeStudio:
         if settings.outputs == "/nowhere":
             raise CannotWrite("The settings cannot be written: check the folder.")
         self._settings = settings
-
-    def again(self, info: str) -> Again:
-        return Again(order=None, options=MakingOptions(), notes=("",))
