@@ -49,9 +49,7 @@ def test_every_picture_is_scored_and_kept_with_all_that_made_it(tmp_path) -> Non
     here = room(tmp_path)
     known, results, chosen = done(order(count=4, photos=(photo(RED), photo((200, 60, 40), "photo 2"))), here)
     assert (
-        known.judge == "colour-eyes"
-        and known.between == pytest.approx([cosine(RED, (200, 60, 40))] * 2, abs=1e-6)
-        and known.pictures == 4
+        known.judge == "colour-eyes" and known.between == pytest.approx([cosine(RED, (200, 60, 40))] * 2, abs=1e-6) and known.pictures == 4
     )
     wanted = [(cosine(c, RED) + cosine(c, (200, 60, 40))) / 2 for c in (RED, ORANGE, BLUE)]
     assert [one.likeness for one in results] == [*(pytest.approx(value, abs=1e-5) for value in wanted), None]
@@ -63,9 +61,7 @@ def test_every_picture_is_scored_and_kept_with_all_that_made_it(tmp_path) -> Non
     assert saved.text["Comment"] == NOTE and "AI-generated" in NOTE and saved.text["parameters"] == entry.info  # type: ignore[attr-defined]
     assert np.asarray(saved)[0, 0].tolist() == list(ORANGE)
     _, _, said = parse_info(entry.info)
-    assert (
-        said["Seed"] == "101" and said["FaceChain likeness"] == f"{entry.likeness:.3f} by colour-eyes" and said["Model"] == "flat-model"
-    )
+    assert said["Seed"] == "101" and said["FaceChain likeness"] == f"{entry.likeness:.3f} by colour-eyes" and said["Model"] == "flat-model"
     assert here.history().amount(Wanted(user="anna")) == 4 and here.history().amount(Wanted(user="max")) == 0
 
 
@@ -339,9 +335,21 @@ def test_an_order_is_made_again_from_what_a_picture_says(tmp_path) -> None:
         loras=(("film v1.1", 0.7),),
         count=2,
         negative="blurry: a, b",
-        weight=0.8, start=0.1, end=0.9, cfg=5.5, clip_skip=2, subject="man", template="plain", face=1,
-        hires=1.5, hires_strength=0.3, hires_steps=5, upscaler="ESRGAN",
-        analyser="colour-eyes", choose="best", most=3,
+        weight=0.8,
+        start=0.1,
+        end=0.9,
+        cfg=5.5,
+        clip_skip=2,
+        subject="man",
+        template="plain",
+        face=1,
+        hires=1.5,
+        hires_strength=0.3,
+        hires_steps=5,
+        upscaler="ESRGAN",
+        analyser="colour-eyes",
+        choose="best",
+        most=3,
     )
     _, results, _ = done(first, here)
     assert results[1].entry is not None
@@ -359,7 +367,17 @@ def test_an_order_is_made_again_from_what_a_picture_says(tmp_path) -> None:
     )
 
 
-@pytest.mark.parametrize("more", [{}, {"prompt": ""}, {"prompt": "", "style": "Gentleman"}, {"negative": ""}, {"template": "plain"}])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"prompt": ""},
+        {"prompt": "", "style": "Gentleman"},
+        {"negative": ""},
+        {"template": "plain"},
+        {"prompt": "", "style": "Bleak_autumn", "without_lora": True},
+    ],
+)
 def test_what_is_not_said_stays_as_it_was(tmp_path, more) -> None:
     here = room(tmp_path)
     _, results, _ = done(order(**more), here)
