@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from io import BytesIO
 from typing import TYPE_CHECKING
 
-from facechain_ext.errors import BadInput
+from facechain_ext.errors import BadInput, BadPicture, NoFace
+from facechain_ext.log import log
 from facechain_ext.workflows.likeness import Judge, judge_of, judge_of_saved
 from facechain_ext.workflows.looking import png
-from facechain_ext.workflows.people import Picture, Subject, meet, opened
+from facechain_ext.workflows.people import Photo, Picture, Subject, meet, opened
 
 if TYPE_CHECKING:
     from facechain_ext.engine.adapter import Adapter
@@ -18,6 +20,11 @@ if TYPE_CHECKING:
     from facechain_ext.engine.identity import Identity
     from facechain_ext.faces.types import Attributes, FaceAnalyser
     from facechain_ext.store.library import Library, Saved
+
+MOST_FACES = 6
+"""Faces of a kept photo among which the saved one is looked for."""
+HEAD, FRAME = 224, 448
+"""Pixels of a thumbnail's head and of the frame around it, in which faces are found."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +61,16 @@ def from_library(eyes: Eyes, library: Library, name: str) -> Who:
     """A saved person. BadInput where there is none of that name, or their tokens are for another adapter."""
     saved = library.person(name)
     identity = library.identity(saved.name, eyes.adapter.fingerprint)
-    subject = _from_originals(eyes, library, saved)
+    subject = _from_originals(eyes, library, saved, identity)
     if subject is not None:
         judge = judge_of(eyes.analyser, eyes.encoder, subject)
         return Who(identity=identity, judge=judge, name=saved.name, attributes=_attributes(eyes.analyser, subject))
     if identity.encoder != eyes.encoder.fingerprint:
         raise BadInput(f"{saved.name} was saved with another face encoder than the one in use: save the photos again with this one.")
-    return Who(identity=identity, judge=judge_of_saved(eyes.analyser, eyes.encoder, identity), name=saved.name)
+    return Who(
+        identity=identity, judge=judge_of_saved(eyes.analyser, eyes.encoder, identity), name=saved.name,
+        attributes=_of_thumbnail(eyes.analyser, saved),
+    )  # fmt: skip
 
 
 def keep(
@@ -85,12 +95,48 @@ def keep(
     return library.add(name, what, replace=replace)
 
 
-def _from_originals(eyes: Eyes, library: Library, saved: Saved) -> Subject | None:
+def _from_originals(eyes: Eyes, library: Library, saved: Saved, identity: Identity) -> Subject | None:
     """The person as seen in the original photos, where those were kept: what they look like tells age and likeness better."""
     if not saved.originals:
         return None
-    photos = [Picture(data=data, name=f"photo {at}") for at, data in enumerate(library.originals(saved.name), 1)]
-    return meet(eyes.analyser, eyes.encoder, eyes.adapter, opened(photos))
+    kept = [Picture(data=data, name=f"photo {at}") for at, data in enumerate(library.originals(saved.name), 1)]
+    photos = opened(kept)
+    others = max(len(eyes.analyser.faces(photo.image)) for photo in photos)
+    if others < 2 or identity.encoder != eyes.encoder.fingerprint:
+        return meet(eyes.analyser, eyes.encoder, eyes.adapter, photos)
+    met = [_met(eyes, photos, face) for face in (None, *range(1, min(others, MOST_FACES) + 1))]
+    return max(filter(None, met), key=lambda one: _nearness(one.identity, identity), default=None)
+
+
+def _met(eyes: Eyes, photos: Sequence[Photo], face: int | None) -> Subject | None:
+    try:
+        return meet(eyes.analyser, eyes.encoder, eyes.adapter, photos, face=face)
+    except NoFace:
+        return None
+
+
+def _nearness(one: Identity, other: Identity) -> float:
+    """Mean cosine of each photo's embedding with the other's nearest."""
+    return float((one.embeddings @ other.embeddings.T).max(1).values.mean())
+
+
+def _of_thumbnail(analyser: FaceAnalyser, saved: Saved) -> Attributes | None:
+    """What the small picture tells where there is no photo: who is saved young is not treated as an adult for it."""
+    from PIL import Image
+
+    from facechain_ext.vision.pictures import letterbox, read
+
+    if "attributes" not in analyser.capabilities:
+        return None
+    try:
+        head = letterbox(read(BytesIO(saved.thumbnail), name="the thumbnail"), HEAD, HEAD)
+    except BadPicture as error:
+        log.warning("Nothing can be told of the age of a saved person: %s", error)
+        return None
+    framed = Image.new("RGB", (FRAME, FRAME))
+    framed.paste(head, ((FRAME - HEAD) // 2, (FRAME - HEAD) // 2))
+    faces = analyser.faces(framed)
+    return analyser.attributes(framed, faces[0]) if faces else None
 
 
 def _attributes(analyser: FaceAnalyser, subject: Subject) -> Attributes | None:
