@@ -100,6 +100,7 @@ class Tab:
         loras = [wires[f"lora-{number}"] for number in range(1, 5)]
         wires.on(event, portrait.styles.fresh, [wires["choice"]], [wires["styles"], *loras], wires["style-trouble"])
         wires.on(event, self.defaults, [], [wires[name] for name in (*DEFAULTS, "subject")], wires["make-trouble"])
+        wires.on(event, portrait.pose_zone, [], [wires["pose-zone"]], wires["pose-trouble"])
         self._fill_people(event)
         self._fill_setup(event)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from facechain_ext.ui.words import say, translate_all
+from facechain_ext.ui.words import ENGLISH, say, translate_all
 
 if TYPE_CHECKING:
     from facechain_ext.faces.types import Face
@@ -56,6 +56,15 @@ def action(text: str, name: str, value: object, *, kind: str = "", **more: str) 
 def opener(text: str, drop: str, *, kind: str = "") -> str:
     """A small button that lets files be chosen."""
     return f'<button type="button" class="facechain-action {kind}" data-drop="{drop}">{escape(text)}</button>'
+
+
+def zone(drop: str, text: str, hint: str, language: str = ENGLISH, *, sign: str = "") -> str:
+    """Where files are dropped; a button, so that the keyboard reaches it."""
+    mark = f'<span class="facechain-plus" aria-hidden="true">{sign}</span>' if sign else ""
+    return (
+        f'<button type="button" class="facechain-zone" data-drop="{drop}">{mark}<span>{escape(say(text, language))}</span>'
+        f"<small>{escape(say(hint, language))}</small></button>"
+    )
 
 
 def lead(text: str) -> str:

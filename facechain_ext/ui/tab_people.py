@@ -15,7 +15,7 @@ from facechain_ext.store.library import Saved
 from facechain_ext.ui import tab_html as html
 from facechain_ext.ui.gradio_versions import paths
 from facechain_ext.ui.ids import element
-from facechain_ext.ui.tab_who import Who, pictures_of, zone
+from facechain_ext.ui.tab_who import Who, pictures_of
 from facechain_ext.ui.tab_wires import TAB, Visitor, Wires, first_line, fixed, good, title
 from facechain_ext.ui.words import say
 from facechain_ext.workflows.orders import MOST_PHOTOS
@@ -71,7 +71,7 @@ class People:
         """A new person: photos with what is seen in them, a name, consent."""
         wires = self.wires
         title("tab.add_person")
-        fixed(zone("new-drop"))
+        fixed(html.zone("new-drop", "tab.drop", "tab.drop_hint", sign="+"))
         wires.html("new-photos")
         wires.put("add-name", gr.Textbox(label=say("save_name"), max_lines=1, elem_id=element(TAB, "add-name")))
         wires.put("add-consent", gr.Checkbox(False, label=say("save_consent"), elem_id=element(TAB, "add-consent")))

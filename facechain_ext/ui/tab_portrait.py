@@ -20,8 +20,8 @@ from facechain_ext.ui.tab_pictures import BEGUN, Pictures, order_values
 from facechain_ext.ui.tab_style import NONE, Styles, usable
 from facechain_ext.ui.tab_who import Who, pictures_of
 from facechain_ext.ui.tab_wires import TAB, Visitor, Wires, bad, stay
-from facechain_ext.ui.words import ENGLISH, say, translate_all
-from facechain_ext.workflows.orders import MakingOptions, Order
+from facechain_ext.ui.words import say, translate_all
+from facechain_ext.workflows.orders import ALL, UNTIL, MakingOptions, Order
 from facechain_ext.workflows.people import Picture
 
 CHANNELS = ("no-pose",)
@@ -34,6 +34,10 @@ PLACED = {
     "weights": ("adapter", "analyser"),
 }
 """Options that fold away below the style, by fold."""
+
+
+HINTS = {"until": "tab.until_hint", "hires": "tab.hires_hint", "hires_steps": "tab.hires_steps_hint", "seed": "tab.seed_hint"}
+"""What an option's special value means, in sight; everything else is in the tip."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +96,10 @@ class Portrait:
             more |= {"precision": 0} if name == "seed" else {}
         if make is gr.Dropdown:
             more |= {"choices": self.choices(name), "value": start or next(iter(self.choices(name)), None)}
+        if name in HINTS:
+            more |= {"info": say(HINTS[name])}
+        if name in ("most", "until"):
+            more |= {"visible": False}
         self.wires.option(name, make, **more)
 
     def choices(self, name: str) -> list[str]:
@@ -107,7 +115,7 @@ class Portrait:
         wires = self.wires
         with gr.Accordion(say("tab.fold_pose"), open=False, elem_id=element(TAB, "fold-pose")):
             wires.state("pose", "")
-            wires.html("pose-zone", pose_zone())
+            wires.html("pose-zone")
             wires.html("pose-seen")
             wires.trouble("pose-trouble")
             weight = gr.Slider(0, 2, value=1, step=0.05, label=say("tab.pose_weight"), elem_id=element(TAB, "pose-weight"))
@@ -124,6 +132,7 @@ class Portrait:
         wires.on(wires["make"].click, self.make, self.inputs, [*begun, *beside], wires["make-trouble"])
         for name, answer in (("again", self.pictures.again), ("vary", self.pictures.vary)):
             wires.on(wires[f"do-{name}"].change, answer, [wires[f"do-{name}"]], [*begun, wires["make-note"]], wires["make-trouble"])
+        wires.on(wires["choose"].change, self.choosing, [wires["choose"]], [wires["most"], wires["until"]])
         posed = [wires["pose"], wires["pose-seen"], wires["pose-drop"]]
         dropped = [wires["pose-drop"], wires["width"], wires["height"]]
         wires.on(wires["pose-drop"].upload, self.pose_dropped, dropped, posed, wires["pose-trouble"])
@@ -191,6 +200,19 @@ class Portrait:
             loras=chosen.loras, pose=_pose_picture(chosen.pose), pose_weight=float(chosen.pose_weight),
         )  # fmt: skip
 
+    def choosing(self, _visitor: Visitor, choose: str) -> tuple[Any, Any]:
+        """Only what the chosen way of choosing asks for is shown."""
+        return gr.update(visible=choose != ALL), gr.update(visible=choose == UNTIL)
+
+    def pose_zone(self, visitor: Visitor) -> str:
+        """Where a pose picture is dropped, or why none can be taken here."""
+        why = self.wires.studio.poses_possible()
+        return (
+            html.lead(translate_all(why, visitor.language))
+            if why
+            else html.zone("pose-drop", "tab.pose_drop", "tab.pose_hint", visitor.language)
+        )
+
     def pose_dropped(self, visitor: Visitor, file: Any, width: float, height: float) -> tuple[Any, ...]:
         """A picture whose pose is to be taken: itself and the skeleton that was seen in it."""
         from facechain_ext.vision.pictures import read
@@ -241,14 +263,6 @@ def readiness(there: bool, needed: bool, sentence: str, advice: str, language: s
 def step(number: int, name: str, inside: str) -> str:
     """One of the first visit's steps."""
     return f'<div class="facechain-step"><h3><span aria-hidden="true">{number}</span>{escape(name)}</h3>{inside}</div>'
-
-
-def pose_zone() -> str:
-    """Where a pose picture is dropped."""
-    return (
-        '<button type="button" class="facechain-zone" data-drop="pose-drop">'
-        f"<span>{escape(say('tab.pose_drop', ENGLISH))}</span><small>{escape(say('tab.pose_hint', ENGLISH))}</small></button>"
-    )
 
 
 def _pose_picture(path: str) -> Picture | None:

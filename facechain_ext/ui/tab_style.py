@@ -16,7 +16,7 @@ from facechain_ext.ui import tab_html as html
 from facechain_ext.ui.gradio_versions import paths
 from facechain_ext.ui.ids import element
 from facechain_ext.ui.tab_wires import TAB, Visitor, Wires, bad, first_line, fixed, good, title
-from facechain_ext.ui.words import ENGLISH, say
+from facechain_ext.ui.words import say
 from facechain_ext.workflows.own_styles import own_style
 from facechain_ext.workflows.styles import Bound
 from facechain_ext.workflows.wording import NEGATIVE
@@ -104,7 +104,7 @@ class Styles:
         wires = self.wires
         with gr.Accordion(say("tab.own_style"), open=False, elem_id=element(TAB, "own-style")):
             wires.state("lora-file", "")
-            wires.html("lora-zone", lora_zone())
+            fixed(html.zone("lora-drop", "tab.lora_drop", "tab.lora_drop_hint"))
             wires.html("lora-seen")
             wires.put("own-name", gr.Textbox(label=say("tab.own_name"), max_lines=1, elem_id=element(TAB, "own-name")))
             wires.put(
@@ -338,11 +338,3 @@ def state(bound: Bound, language: str, folder: Path | None) -> str:
     source = say("tab.style_source", language, source=where) if where else ""
     key = "tab.style_missing" if bound.state == "missing" else "tab.style_other"
     return say(key, language, lora=style.lora, folder=folder or "Lora", source=source)
-
-
-def lora_zone() -> str:
-    """Where a LoRA is dropped."""
-    return (
-        '<button type="button" class="facechain-zone" data-drop="lora-drop">'
-        f"<span>{escape(say('tab.lora_drop', ENGLISH))}</span><small>{escape(say('tab.lora_drop_hint', ENGLISH))}</small></button>"
-    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -45,7 +44,7 @@ class Who:
             wires.state("files", [])
             wires.state("person", "")
             wires.html("faces")
-            wires.html("zone", zone())
+            wires.html("zone", html.zone("drop", "tab.drop", "tab.drop_hint", sign="+"))
             wires.html("photos")
             wires.trouble("who-trouble")
             self._face()
@@ -56,9 +55,8 @@ class Who:
         wires.option("weight", gr.Slider, info=say("tab.weight_hint"))
         with gr.Accordion(say("tab.face_more"), open=False, elem_id=element(TAB, "face-more")):
             wires.option("subject", gr.Dropdown)
-            with gr.Row():
-                wires.option("start", gr.Slider, step=0.05, info=say("start_hint"), min_width=100)
-                wires.option("end", gr.Slider, step=0.05, info=say("end_hint"), min_width=100)
+            wires.option("start", gr.Slider, step=0.05, info=say("start_hint"))
+            wires.option("end", gr.Slider, step=0.05, info=say("end_hint"))
             wires.option("face", gr.Slider, info=say("face_hint"))
 
     def _save(self) -> None:
@@ -157,12 +155,3 @@ def _small(photo: Picture) -> bytes:
         return html.small(read(BytesIO(photo.data), name=photo.name), 240)
     except BadPicture:
         return b""  # what is wrong with it is said when the photos are looked at
-
-
-def zone(drop: str = "drop") -> str:
-    """Where photos are dropped; a button, so that the keyboard reaches it."""
-    return (
-        f'<button type="button" class="facechain-zone" data-drop="{drop}">'
-        f'<span class="facechain-plus" aria-hidden="true">+</span><span>{escape(say("tab.drop"))}</span>'
-        f"<small>{escape(say('tab.drop_hint'))}</small></button>"
-    )
