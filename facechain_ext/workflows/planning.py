@@ -63,7 +63,8 @@ def planned(order: Order, room: Room) -> Plan:
     library = room.library()
     who = from_photos(eyes, order.photos, library, face=options.face) if order.photos else from_library(eyes, library, order.person)
     check = room.checker()
-    prompt, rules = _words(order, style, loras, who, switched_on=room.checking(), eyes=check is not None)
+    called = _called(order, style, loras, room.loras())
+    prompt, rules = _words(order, style, called, who, switched_on=room.checking(), eyes=check is not None)
     request = _request(order, room, who, adapter, replace(options, prompt=prompt, seed=_seed(options)), loras, style)
     request = replace(request, negative=", ".join(filter(None, (request.negative, rules.negative))))
     until = _until(options, who.judge.between)
@@ -117,16 +118,22 @@ def _named(name: str, listed: Sequence[Listed]) -> str:
     raise BadInput(f"There is no LoRA {name!r}: {advice}.")
 
 
-def _words(
-    order: Order, style: Bound | None, loras: Sequence[Lora], who: Who, *, switched_on: bool, eyes: bool
-) -> tuple[str, Rules]:
-    """The prompt, and how it is treated. BadInput where it is refused."""
-    options, names = order.options, [str(lora.source) for lora in loras]
+def _called(order: Order, style: Bound | None, loras: Sequence[Lora], listed: Sequence[Listed]) -> list[str]:
+    """What the LoRAs of an order, and a style of one's own, are called: names may say what is to be seen, too."""
+    used = {str(lora.source) for lora in loras} | {_named(tag[1], listed) for tag in TAG.finditer(order.options.prompt)}
+    own = [style.style.key] if style is not None and style.style.own else []
+    return [*sorted(used), *(one.alias for one in listed if one.name in used and one.alias), *own]
+
+
+def _words(order: Order, style: Bound | None, called: Sequence[str], who: Who, *, switched_on: bool, eyes: bool) -> tuple[str, Rules]:
+    """The prompt, and how it is treated. called: as in `_called`. BadInput where it is refused."""
+    options = order.options
     prompt = _fitted(options, style, who, minor=False)
     if safety.minor_because(prompt, options.subject, who.attributes):
         prompt = _fitted(options, style, who, minor=True)
+    against = options.negative or (style.style.negative if style is not None and options.negative is None else "")
     rules = safety.rules(
-        [prompt, *names], options.subject, who.attributes, style=order.style, switched_on=switched_on, eyes=eyes
+        [prompt, *called], options.subject, who.attributes, against=against, style=order.style, switched_on=switched_on, eyes=eyes
     )
     if rules.refusal:
         raise BadInput(rules.refusal)

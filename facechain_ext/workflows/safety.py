@@ -36,10 +36,17 @@ NUMBERS = (
     "sixteen", "seventeen",
 )  # fmt: skip
 NUMBER = rf"(?:twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety) \w+|\d{{1,3}}|{'|'.join(NUMBERS)}"
+PEOPLE = r"(?:girls?|boys?|wom[ae]n|m[ae]n|ladies|lady|females?|males?|persons?|daughters?|sons?|sisters?|brothers?|students?)"
+THINGS = "wines?|whiske?y|cars?|trucks?|houses?|buildings?|trees?|oaks?|bonsais?|leather|cameras?"
+"""What is named with its years as people are."""
 YEARS = re.compile(
-    rf"(?<![\w.])({NUMBER})\s*(?:(?:years?|yrs?|y)[\s.]*(?:old|o)|(?:years?|yrs?) of age)\b|\bage[d:]?\s*(?:of\s*)?({NUMBER})(?!\w)"
+    rf"(?<![\w.])({NUMBER})\s*(?:(?:years?|yrs?|y)[\s.]*(?:old|o|young)|(?:years?|yrs?) of age)\b(?!\s+(?:{THINGS})\b)"
+    rf"|\bage[ds]?\s*[:=]?\s*(?:of\s+|between\s+|from\s+)?({NUMBER})(?!\w)"
+    rf"|(?:^|,)\s*(?:an?\s+)?(?:{PEOPLE}\s+)?({NUMBER})\s*(?:years?|yrs?)\s*(?:{PEOPLE}\s*)?(?=,|$)"
+    rf"|\b{PEOPLE}\s+of\s+({NUMBER})\s*(?:years?|yrs?)\b"
 )
-CHINESE = re.compile("(\\d{1,3}|[〇零一二两三四五六七八九十]+)\\s*[岁歲]")
+CHINESE = re.compile("(\\d{1,3}|[〇零一二两三四五六七八九十]+)\\s*[岁歲歳]")
+WEIGHT = re.compile(r":\s*[\d.]+\s*$")
 DIGITS = {"零": 0, "〇": 0, "一": 1, "二": 2, "两": 2, "三": 3, "四": 4, "五": 5, "六": 6, "七": 7, "八": 8, "九": 9}
 Kind = Literal["explicit", "adult", "young", "harmless"]
 
@@ -61,15 +68,20 @@ class Rules:
 
 
 def rules(
-    texts: Sequence[str], subject: str, attributes: Attributes | None, *, style: str = "", switched_on: bool = True, eyes: bool = False
-) -> Rules:
-    """How to treat an order. texts: everything that says what is to be seen (prompt, LoRAs' names); eyes: something checks pictures."""
+    texts: Sequence[str], subject: str, attributes: Attributes | None, *, against: str = "", style: str = "", switched_on: bool = True,
+    eyes: bool = False,
+) -> Rules:  # fmt: skip
+    """How to treat an order. texts: everything that says what is to be seen (prompt, LoRAs' and own styles' names).
+
+    against: the negative prompt; eyes: something checks pictures.
+    """
     text = ", ".join(texts)
     minor = minor_because(text, subject, attributes)
     if minor:
-        return Rules(minor=minor, refusal=_refused_to_minors(text, style, minor), preview=False, negative=_data()["negative"])
+        refusal = _refused_to_minors(text, against, style, minor)
+        return Rules(minor=minor, refusal=refusal, preview=False, negative=_data()["negative"])
     grown = subject in GROWN or (attributes is not None and attributes.age is not None)
-    found = spoken(text, "explicit")
+    found = spoken(text, "explicit") + undressing(against)
     refusal = _refused(found, grown=grown) if found and ((switched_on and not eyes) or not grown) else ""
     return Rules(refusal=refusal, look=switched_on, preview=not (found and switched_on))
 
@@ -100,6 +112,13 @@ def ages_under_18(text: str) -> list[str]:
     return found + [match[0] for match in CHINESE.finditer(plain) if _years(match[1]) < ADULT]
 
 
+def undressing(negative: str) -> list[str]:
+    """What a negative prompt leaves out so that somebody is undressed: a tag of it that is clothes and nothing else."""
+    tags = (WEIGHT.sub("", tag).strip() for tag in re.split("[,，、]", _plain(negative)))
+    words = {*_data()["dressed"]["en"], *_data()["dressed"]["zh"]}
+    return [f"no {tag}" for tag in dict.fromkeys(tags) if tag.removeprefix("any ").removeprefix("all ") in words]
+
+
 def coarse(picture: Image.Image) -> Image.Image:
     """What is kept of a picture that is withheld: a few blurred patches of colour in its size."""
     from PIL import Image, ImageFilter
@@ -110,11 +129,11 @@ def coarse(picture: Image.Image) -> Image.Image:
     return wide.filter(ImageFilter.GaussianBlur(max(picture.size) / COARSE / 2))
 
 
-def _refused_to_minors(text: str, style: str, minor: str) -> str:
+def _refused_to_minors(text: str, against: str, style: str, minor: str) -> str:
     if style in _data()["styles_not_for_minors"]:
         why = _data()["styles_not_for_minors"][style]
         return f"The style {style} ({why}) is not made of somebody under 18, and {minor}: choose another style."
-    found = spoken(text, "explicit") + spoken(text, "adult")
+    found = spoken(text, "explicit") + spoken(text, "adult") + undressing(against)
     if found:
         return f"The prompt asks for {_quoted(found)}, which is not made of somebody under 18, and {minor}: take it out of the prompt."
     return ""
@@ -141,7 +160,7 @@ def _years(text: str) -> int:
 
 def _plain(text: str) -> str:
     """A prompt as it is looked at: small letters without accents, brackets, weights and invisible signs; spelt-out words joined."""
-    composed = unicodedata.normalize("NFKC", text).casefold()
+    composed = unicodedata.normalize("NFKC", text).casefold().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     bare = "".join(c for c in unicodedata.normalize("NFKD", composed) if not unicodedata.combining(c) and unicodedata.category(c) != "Cf")
     spaced = re.sub(r"[\s_\-()\[\]{}<>\\/|*~+]+", " ", bare)
     return re.sub(r"\b(?:[a-z][ .]){2,}[a-z]\b", lambda found: re.sub("[ .]", "", found[0]), spaced)

@@ -321,6 +321,20 @@ def test_the_name_of_a_lora_is_looked_at_too(tmp_path) -> None:
         done(order(loras=(("sexy_v2", 0.5),)), here)
 
 
+@pytest.mark.parametrize("more", [{"loras": (("trkshgntlmn10", 0.5),)}, {"prompt": "x <lora:trkshgntlmn10:1>"}, {"style": "Micro bikini"}])
+def test_so_are_the_alias_of_a_lora_and_the_name_of_a_style_of_ones_own(tmp_path, more) -> None:
+    here = room(tmp_path, eyes=ColourEyes(age=(10, 19)))
+    here.own_styles().save(own_style("Micro bikini", "at the sea"))
+    here.host.listed_loras = lambda: [replace(one, alias="sexy") for one in FlatHost.listed_loras(here.host)]  # type: ignore[method-assign]
+    with pytest.raises(BadInput, match=r"“sexy”|“bikini”"):
+        done(order(**more), here)
+
+
+def test_the_negative_prompt_does_not_undress_the_young(tmp_path) -> None:
+    with pytest.raises(BadInput, match="“no clothes”"):
+        done(order(negative="clothes, text"), room(tmp_path, eyes=ColourEyes(age=(10, 19))))
+
+
 # ---- make again
 
 

@@ -15,7 +15,9 @@ GROWN, TEEN, AGELESS = Attributes(gender="female", age=(30, 39)), Attributes(age
 EXPLICIT = (
     "a nude woman", "NUDE", "(nude:1.3)", "((naked))", "n u d e", "n.u.d.e portrait", "ｎｕｄｅ", "nu\u200bde", "núde", "topless_woman",
     "full-frontal", "beautiful, sex, bed", "nsfw", "masterpiece, nipples", "she is not wearing anything", "xxx", "r-18", "裸体女人",
-    "一丝不挂", "她没穿衣服", "色情图片",
+    "一丝不挂", "她没穿衣服", "色情图片", "no clothing", "without any clothes", "clothes off", "taking off her clothes",
+    "in her birthday suit",
+    "desnuda", "eine nackte Frau", "boobs out", "breasts exposed", "horny", "fucking", "裸", "裸着上身", "脱光", "光着身子", "没有穿衣服",
 )  # fmt: skip
 HARMLESS = (
     "nude lipstick and a red dress", "nude-coloured heels", "visible to the naked eye", "naked trees in winter", "Sussex", "Essex coast",
@@ -23,7 +25,8 @@ HARMLESS = (
     "cucumber", "document", "cum laude graduate", "same-sex couple at their wedding", "Sex and the City style", "pussy willow branches",
     "classic portrait, glass, grass, assassin's cloak", "scunthorpe", "cockatoo", "peacock feathers", "therapist", "grape harvest",
     "Titian painting", "grand prix", "xx century", "no nudity", "裸色口红", "裸妆", "裸眼可见的星空", "沐浴在阳光下的花园",
-    "性格开朗的女性", "男性肖像", "理性",
+    "性格开朗的女性", "男性肖像", "理性", "裸粉色高跟鞋", "裸感妆容", "裸露的砖墙", "fashionable clothes", "cockpit", "cocktail dress",
+    "hardcore punk concert",
 )  # fmt: skip
 SEXUALISED = (
     "in a bikini", "sexy dress", "wearing lingerie", "deep cleavage", "medium breast", "see-through dress", "wet clothes", "fishnets",
@@ -38,14 +41,20 @@ FOR_EVERYONE = (
 YOUNG = (
     "a child", "two kids playing", "little girl", "young_boy", "schoolgirl", "Teenager", "teen", "pre-teen", "high school student",
     "toddler", "12 year old", "12-year-old girl", "a girl of 7 years of age", "15yo", "16 y.o.", "aged 14", "age: 9",
-    "seventeen years old", "loli", "小孩", "少女", "少年", "十二岁", "17岁", "两岁", "高中生", "萝莉",
+    "seventeen years old", "age=12", "girl, 12 years", "a 9 years girl", "girl of 9 years", "aged between 9 and 11", "9 years young", "7歳",
+    "underaged", "barely legal", "prepubescent", "third grader",
+    "younger than 18", "childlike body", "girl scout",
+    "初中女生", "童颜", "未满十八岁", "loli", "小孩", "少女", "少年", "十二岁", "17岁", "两岁", "高中生", "萝莉",
 )  # fmt: skip
 NOT_YOUNG = (
     "1girl, solo", "girl", "woman", "1boy", "cowboy", "boyish haircut", "young woman", "young man", "baby blue dress",
     "baby's breath flowers", "kid leather gloves", "18 years old", "25-year-old", "a 45 years old man", "twenty seven years old",
     "aged 70", "117 years old house", "in the 1920s", "5 old men", "7 o'clock", "age of Aquarius", "stage 3", "page 12", "image 5",
     "4k, 8k, hdr", "Lolita fashion", "minor scale", "teen titans poster", "childish humour", "女孩", "十八岁", "二十五岁", "18岁",
-    "孩子气的笑容", "三十二岁", "岁月", "零下五度",
+    "a 10 years old whisky", "10 year old car", "married for 10 years", "12 years a slave", "teenage mutant ninja turtles",
+    "the karate kid",
+    "a pregnant woman, baby bump", "children’s book illustration", "boy band",
+    "少女感", "美少女战士", "孩子气的笑容", "三十二岁", "岁月", "零下五度",
 )  # fmt: skip
 
 
@@ -139,6 +148,18 @@ def test_the_check_of_pictures_cannot_be_switched_off_for_the_young() -> None:
 )
 def test_one_may_watch_only_what_the_check_would_not_keep_back(text, attributes, on, watched) -> None:
     assert rules([text], "auto", attributes, switched_on=on, eyes=True).preview == watched
+
+
+@pytest.mark.parametrize("negative", ["clothes", "blurry, (Clothing:1.5)", "[any clothes], text", "衣服，模糊"])
+def test_leaving_clothes_out_is_undressing(negative) -> None:
+    assert "“no " in refused("at home", attributes=TEEN, against=negative, eyes=True)
+    assert "“no " in refused("at home", against=negative), "nothing looks at the picture"
+    assert refused("at home", against=negative, eyes=True) == ""
+
+
+@pytest.mark.parametrize("negative", ["", "ugly clothes", "torn clothing, dress", "clothes hanger", "nsfw, nude", "旧衣服"])
+def test_what_else_a_negative_prompt_says_is_left_alone(negative) -> None:
+    assert refused("at home", against=negative) == "" and refused("at home", attributes=TEEN, against=negative) == ""
 
 
 @pytest.mark.parametrize("style", ["Lolita", "Li", "Luolita", "Maid", "Dunhuang", "Pixy_Girl", "Wedding_dress"])
