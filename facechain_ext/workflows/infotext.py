@@ -73,8 +73,9 @@ def control_text(control: Any) -> str:
 
 
 def quote(value: str) -> str:
-    """A value as the settings line can hold it: in quotes where it has a comma, colon or line break (the WebUI's rule)."""
-    return json.dumps(value, ensure_ascii=False) if re.search(r"[,:\n]", value) else value
+    """A value as the settings line can hold it: in quotes where it has a comma, colon or line break (the WebUI's rule), or quotes or
+    space at its ends, which would be lost."""
+    return json.dumps(value, ensure_ascii=False) if re.search(r'[,:\n\r"]', value) or value != value.strip() else value
 
 
 def parse_info(text: str) -> tuple[str, str, dict[str, str]]:
@@ -88,4 +89,7 @@ def parse_info(text: str) -> tuple[str, str, dict[str, str]]:
 
 
 def _unquoted(value: str) -> str:
-    return json.loads(value) if value.startswith('"') and value.endswith('"') and len(value) > 1 else value.strip()
+    try:
+        return str(json.loads(value)) if value.startswith('"') and value.endswith('"') and len(value) > 1 else value.strip()
+    except ValueError:  # written by a program that does not escape quotes
+        return value.strip()

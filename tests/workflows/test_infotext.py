@@ -16,10 +16,17 @@ def test_a_webui_info_text_is_read() -> None:
     assert settings == {"Steps": "20", "Sampler": "Euler a", "CFG scale": "7", "Seed": "1", "Note": 'a: b, "c"', "Size": "512x768"}
 
 
-@pytest.mark.parametrize("value", ["plain", "a, b", "x: y", 'say "hi", now', "两\n行"])
+@pytest.mark.parametrize(
+    "value",
+    ["plain", "a, b", "x: y", 'say "hi", now', "两\n行", 'say "hi"', '"a"', '"a"b"', '"', '\\"', " a ", "a\r\nb"],
+)
 def test_values_survive_quoting(value: str) -> None:
     settings = parse_info(f"p\nNegative prompt: n\nA b: {quote(value)}, Steps: 1, Seed: 2")[2]
     assert settings["A b"] == value and settings["Steps"] == "1"
+
+
+def test_quotes_that_nobody_escaped_are_left_as_they_are() -> None:
+    assert parse_info('p\nNegative prompt: n\nA b: "x" y "z", Steps: 1, Seed: 2')[2]["A b"] == '"x" y "z"'
 
 
 def test_ranking_puts_faceless_pictures_last() -> None:
