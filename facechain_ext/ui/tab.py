@@ -95,7 +95,7 @@ class Tab:
         wires, portrait = self.wires, self.portrait
         wires.on(event, self.hello, [], [wires["hello"]])
         wires.on(event, portrait.pictures.current, [], [wires[name] for name in tab_pictures.BEGUN], wires["results-trouble"])
-        wires.on(event, portrait.first, [wires["files"], wires["person"]], [wires["first"]], wires["make-trouble"])
+        wires.on(event, portrait.first, [wires["files"], wires["person"]], [wires["first"]], wires["first-trouble"])
         wires.on(event, portrait.who.faces, [wires["person"]], [wires["faces"]], wires["who-trouble"])
         loras = [wires[f"lora-{number}"] for number in range(1, 5)]
         wires.on(event, portrait.styles.fresh, [wires["choice"]], [wires["styles"], *loras], wires["style-trouble"])
@@ -117,7 +117,7 @@ class Tab:
 
     def _fill_setup(self, event: Any) -> None:
         wires = self.wires
-        wires.on(event, self.setup.opened, [], [wires["there"], wires["safety"]], wires["settings-trouble"])
+        wires.on(event, self.setup.opened, [], [wires["there"], wires["safety"]], wires["there-trouble"])
 
     def hello(self, visitor: Visitor) -> str:
         """Tells the page's script in which language it is read."""

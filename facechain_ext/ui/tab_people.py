@@ -78,7 +78,8 @@ class People:
         wires.put("add-keep", gr.Checkbox(False, label=say("save_keep"), elem_id=element(TAB, "add-keep")))
         wires.button("add", "save", size="sm", variant="primary")
         wires.html("added")
-        wires.trouble("add-trouble")
+        for name in ("new-look-trouble", "add-trouble"):
+            wires.trouble(name)
 
     def connect(self) -> None:
         """Its events."""
@@ -99,9 +100,9 @@ class People:
         dropped = wires.on(
             wires["new-drop"].upload, self.dropped, [wires["new-drop"], wires["new-files"]], [wires["new-drop"], *shown], trouble
         )
-        wires.on(dropped.then, self.look, looked, [wires["new-photos"]], trouble)
+        wires.on(dropped.then, self.look, looked, [wires["new-photos"]], wires["new-look-trouble"])
         left = wires.on(wires["do-new-photo"].change, self.left_out, [wires["do-new-photo"], wires["new-files"]], shown, trouble)
-        wires.on(left.then, self.look, looked, [wires["new-photos"]], trouble)
+        wires.on(left.then, self.look, looked, [wires["new-photos"]], wires["new-look-trouble"])
         wanted = [wires["add-name"], wires["add-consent"], wires["add-keep"], *looked]
         emptied = [wires["added"], *shown, wires["add-name"], wires["add-consent"], *box]
         wires.on(wires["add"].click, self.added, wanted, emptied, trouble)

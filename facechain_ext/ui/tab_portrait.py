@@ -61,6 +61,7 @@ class Portrait:
         self.wires = wires
         with gr.Column(elem_classes=["facechain-portrait"]):
             wires.html("first")
+            wires.trouble("first-trouble")
             with gr.Row(elem_classes=["facechain-columns"], equal_height=False):
                 self.who = Who(wires)
                 self.styles = Styles(wires)

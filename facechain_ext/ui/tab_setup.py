@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from html import escape
 from typing import Any
 
@@ -15,6 +16,7 @@ from facechain_ext.ui.studio import Settings
 from facechain_ext.ui.tab_portrait import readiness
 from facechain_ext.ui.tab_wires import TAB, Visitor, Wires, good, title
 from facechain_ext.ui.words import choice_label, say, translate_all
+from facechain_ext.workflows.orders import AUTO
 
 GROUPS = {
     "language": ("language",),
@@ -48,6 +50,7 @@ class Setup:
             with gr.Column(min_width=0, elem_classes=["facechain-detail"]):
                 title("tab.setup_there")
                 wires.html("there")
+                wires.trouble("there-trouble")
 
     def _control(self, field: Field, value: Any) -> None:
         name, option, studio = field.name, field.option, self.wires.studio
@@ -84,7 +87,9 @@ class Setup:
         known = dict(zip(self.fields, values, strict=True))
         ints = {name: int(value) if self.fields[name].kind is int else value for name, value in known.items()}
         floats = {name: float(value) if self.fields[name].kind is float else value for name, value in ints.items()}
-        self.wires.studio.set_settings(from_mapping(Settings, floats))
+        settings = from_mapping(Settings, floats)
+        self.wires.studio.set_settings(settings)
+        visitor = visitor if settings.language == AUTO else replace(visitor, language=settings.language)
         return good(say("tab.settings_saved", visitor.language)), *self.opened(visitor)
 
     def opened(self, visitor: Visitor) -> tuple[str, str]:

@@ -46,7 +46,8 @@ class Who:
             wires.html("faces")
             wires.html("zone", html.zone("drop", "tab.drop", "tab.drop_hint", sign="+"))
             wires.html("photos")
-            wires.trouble("who-trouble")
+            for name in ("who-trouble", "look-trouble"):
+                wires.trouble(name)
             self._face()
             self._save()
 
@@ -76,7 +77,7 @@ class Who:
         looked, trouble = [wires["files"], wires["face"], wires["adapter"], wires["analyser"]], wires["who-trouble"]
 
         def then_look(event: Any) -> None:
-            wires.on(event.then, self.look, looked, [wires["photos"]], trouble)
+            wires.on(event.then, self.look, looked, [wires["photos"]], wires["look-trouble"])
 
         dropped = [wires["drop"], wires["files"]]
         then_look(wires.on(wires["drop"].upload, self.dropped, dropped, [wires["drop"], *shown], trouble))

@@ -172,7 +172,7 @@ def test_the_language_is_switched(visit):
         page.page.wait_for_function("document.querySelector('#facechain-tab-settings-save').innerText === '保存设置'")
         page.shot("alone-chinese")
         fresh = visit()
-        fresh.page.wait_for_function("document.querySelector('#facechain-tab-make').innerText === '生成'", timeout=20_000)
+        fresh.page.wait_for_function("document.querySelector('#facechain-tab-make').textContent.includes('生成')")
     finally:
         page.part("setting-language").locator("input").nth(0).check()
         page.part("settings-save").click()

@@ -14,7 +14,10 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-HOST_BOUND = ("settings", "script", "api", "xyz", "loaded", "analysis", "answers", "panel", "gradio_versions", "inner", "studio_webui")
+HOST_BOUND = (
+    "settings", "script", "api", "xyz", "loaded", "analysis", "answers", "panel", "gradio_versions", "inner", "studio_webui",
+    "tab", "tab_wires", "tab_who", "tab_style", "tab_pictures", "tab_portrait", "tab_history", "tab_people", "tab_setup",
+)  # fmt: skip
 """Our modules that hold on to the host's from the moment they are imported."""
 CALLBACKS = ("on_cfg_denoiser", "on_ui_settings", "on_ui_tabs", "on_app_started", "on_before_ui")
 
@@ -29,16 +32,23 @@ ARGUMENTS = {
     "Dropdown": FIELD | {"choices"},
     "Slider": FIELD | {"minimum", "maximum", "step"},
     "Checkbox": FIELD,
-    "Textbox": FIELD | {"max_lines", "lines"},
+    "Number": FIELD | {"precision", "minimum", "maximum", "step"},
+    "Textbox": FIELD | {"max_lines", "lines", "placeholder"},
     "File": (FIELD - {"info"}) | {"file_count", "file_types", "height"},
-    "Button": {"value", "size", "scale", "min_width", "interactive", *COMMON},
+    "Image": (FIELD - {"info"}) | {"type"},
+    "Button": {"value", "size", "variant", "scale", "min_width", "interactive", *COMMON},
     "State": {"value"},
+    "Blocks": {"title", "analytics_enabled"},
+    "Tabs": {"elem_id", "selected", "visible"},
+    "Tab": {"label", "id", "elem_id"},
 }
 EVENTS = {
-    "Radio": ("change",), "Dropdown": ("change", "input"), "Slider": ("change", "release"), "Checkbox": ("change",), "Textbox": ("change",),
-    "File": ("change", "upload", "clear"), "Button": ("click",),
+    "Radio": ("change",), "Dropdown": ("change", "input"), "Slider": ("change", "release"), "Checkbox": ("change",),
+    "Textbox": ("change", "submit"), "Number": ("change",), "File": ("change", "upload", "clear"), "Button": ("click",), "Tab": ("select",),
 }  # fmt: skip
-LAYOUT = ("Row", "Column", "Accordion")
+LAYOUT = ("Row", "Column", "Accordion", "Blocks", "Tabs", "Tab")
+FIRST = {"Accordion": ("label",), "Tab": ("label",), "Slider": ("minimum", "maximum"), "Radio": ("choices",), "Dropdown": ("choices",)}
+"""What the arguments without a name are; of everything else, the value."""
 
 
 class Event:
@@ -78,8 +88,7 @@ class Component:
     def __init__(self, *args: Any, **given: Any) -> None:
         unknown = set(given) - ARGUMENTS[self.kind]
         assert not unknown, f"gr.{self.kind} has no {unknown}"
-        first = {"Accordion": "label", "Slider": "minimum", "Radio": "choices", "Dropdown": "choices"}.get(self.kind, "value")
-        given |= dict(zip((first,), args, strict=True)) if args else {}
+        given |= dict(zip(FIRST.get(self.kind, ("value",)), args, strict=True)) if args else {}
         self.given, self.value, self.label = given, given.get("value"), given.get("label")
         self.elem_id, self.choices = given.get("elem_id"), given.get("choices")
         self.visible, self.interactive = given.get("visible", True), given.get("interactive", True)
@@ -130,6 +139,7 @@ def gradio() -> ModuleType:
     made.__version__ = "3.41.2"
     for kind in ARGUMENTS:
         setattr(made, kind, type(kind, (Component,), {"kind": kind}))
+    made.Blocks.blocks = property(lambda _self: dict(enumerate(Page.made)))
     made.Request = Request
     made.update = lambda **changes: {"__type__": "update", **changes}
     return made

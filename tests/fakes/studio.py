@@ -58,7 +58,7 @@ def identity(number: int) -> Any:
 
     from facechain_ext.engine.identity import Identity
 
-    some = torch.full((1, 1, 2, 4), float(number))
+    some = torch.full((16, 4), float(number))
     return Identity(
         tokens=some, null=some * 0, embeddings=torch.nn.functional.normalize(torch.ones(1, 8) * number, dim=1), photos=(f"{number:012d}",),
         encoder="fake", adapter="fake",

@@ -1,0 +1,296 @@
+"""The tab over strict fakes: only what gradio 3.41, 4.40 and 6 all have is used, and what is pressed becomes the order it stands for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from facechain_ext.store.records import Wanted
+from tests.fakes.page import Page, Request
+from tests.fakes.studio import ANNA, BEN, FakeStudio, photo
+
+
+class Visit:
+    """A page with what it shows; events are fired as a browser would."""
+
+    def __init__(self, studio: FakeStudio, language: str = "en") -> None:
+        from facechain_ext.ui.tab import Tab
+
+        self.studio, self.request, self.values = studio, Request(language), {}
+        self.tab = Tab(studio)
+        self.sent = 0
+
+    def __getitem__(self, name: str) -> Any:
+        part = self.tab.wires[name]
+        return self.values.get(part, part.value)
+
+    def set(self, name: str, value: Any, event: str = "change") -> None:
+        """A value that somebody enters."""
+        part = self.tab.wires[name]
+        self.values[part] = value
+        getattr(part, event).fire(self.values, self.request)
+
+    def do(self, channel: str, value: object = "") -> None:
+        """Something is pressed that the server wrote."""
+        self.sent += 1
+        self.set(f"do-{channel}", f"{value}\n{self.sent}")
+
+    def press(self, name: str) -> None:
+        self.tab.wires[name].click.fire(self.values, self.request)
+
+    def drop(self, name: str, *files: Path) -> None:
+        """Files as gradio 3 hands them over."""
+        self.set(name, [SimpleNamespace(name=str(file)) for file in files], "upload")
+
+    def order(self) -> Any:
+        return self.studio.jobs.made["job1"].order
+
+
+@pytest.fixture
+def studio(host, tmp_path) -> FakeStudio:
+    """host: gradio and the WebUI's modules."""
+    made = FakeStudio(tmp_path / "studio")
+    made.person("Anna", ANNA)
+    made.person("Ben", BEN)
+    return made
+
+
+@pytest.fixture
+def visit(studio) -> Visit:
+    return Visit(studio)
+
+
+@pytest.fixture
+def photos(tmp_path) -> list[Path]:
+    paths = [tmp_path / f"{look}.png" for look in range(8)]
+    for look, path in enumerate(paths):
+        path.write_bytes(photo(ANNA, look, 120))
+    return paths
+
+
+def test_the_page_is_built_and_nothing_of_it_is_saved_as_a_default(studio):
+    from facechain_ext.ui.tab import build
+
+    build(studio)
+    named = [one.elem_id for one in Page.made if one.elem_id]
+    assert len(named) == len(set(named))
+    assert all(one.do_not_save_to_config for one in Page.made)
+
+
+def test_a_page_that_arrives_is_filled(visit):
+    visit.press("arrive")
+    assert "three steps" in visit["first"] and "Anna" in visit["faces"] and visit["styles"].count("facechain-tile") == 24
+    assert 'data-language="en"' in visit["hello"] and visit["job"] == "" and "No openpose" in visit["pose-zone"]
+    assert visit["steps"] == 30 and visit["width"] == 256
+
+
+def test_photos_come_and_go(visit, photos):
+    visit.drop("drop", *photos[:2])
+    assert visit["files"] == [str(path) for path in photos[:2]] and visit["drop"] is None and visit["first"] == ""
+    assert visit["photos"].count("facechain-good") == 2
+    visit.drop("drop", *photos[2:7])
+    assert "7 photos: 6 are the most" in visit["who-trouble"] and len(visit["files"]) == 2 and visit["drop"] is None
+    visit.do("photo", 1)
+    assert visit["files"] == [str(photos[1])] and visit["who-trouble"] == ""
+    visit.do("person", "Anna")
+    assert visit["files"] == [] and visit["person"] == "Anna" and visit["photos"] == ""
+    visit.do("person", "Anna")
+    assert visit["person"] == ""
+    visit.do("demo", 1)
+    assert visit["files"] == ["demo:0", "demo:1"]
+
+
+def test_a_style_fills_the_words_and_keeps_what_was_written(visit):
+    visit.do("style", "Autumn_populus")
+    assert "autumn populus" in visit["prompt"] and "girl" not in visit["prompt"]
+    assert visit["style-weight"] == 0.55 and visit.tab.wires["style-weight"].visible
+    assert not visit.tab.wires["without_lora"].visible
+    visit.do("style", "Deer_girl")
+    before = visit["prompt"]
+    visit.set("subject", "man")
+    assert visit["prompt"] != before and "man" in visit["prompt"] and visit.tab.wires["without_lora"].visible
+    visit.set("prompt", "my own words")
+    visit.set("subject", "woman")
+    assert visit["prompt"] == "my own words"
+    visit.do("style", "Deer_girl")
+    assert visit["style"] == "" and visit["prompt"] == "my own words"
+
+
+@pytest.mark.parametrize(
+    ("filters", "amount"),
+    [
+        ({"search": "hanfu winter"}, 1), ({"search": "秋日"}, 1), ({"search": "nothing of that kind"}, 0), ({"chip": "installed"}, 1),
+        ({"chip": "mine"}, 0), ({"do-favourites": "Deer_girl\tCartoon\n1"}, 24), ({"do-more-styles": "24\n1"}, 48),
+        ({"do-favourites": "Deer_girl\tCartoon\n1", "chip": "favourites"}, 2),
+    ],
+)  # fmt: skip
+def test_the_gallery_is_filtered(visit, filters, amount):
+    visit.press("arrive")
+    for name, value in filters.items():
+        visit.set(name, value)
+    assert visit["styles"].count("facechain-tile") == amount
+
+
+def test_what_is_chosen_becomes_the_order(visit):
+    visit.do("person", "Ben")
+    visit.do("style", "Autumn_populus")
+    visit.set("style-weight", 0.7)
+    visit.set("lora-1", "film")
+    visit.set("lora-weight-1", 0.4)
+    assert visit.tab.wires["lora-row-2"].visible
+    for name, value in {"count": 2, "steps": 12.0, "seed": 7, "until": 0, "hires": 1.5, "choose": "best", "most": 4.0, "cfg": 5}.items():
+        visit.set(name, value)
+    visit.press("make")
+    order = visit.order()
+    assert (order.person, order.photos, order.style, order.style_weight, order.loras) == (
+        "Ben",
+        (),
+        "Autumn_populus",
+        0.7,
+        (("film", 0.4),),
+    )
+    options = order.options
+    assert (options.count, options.steps, options.seed, options.until, options.hires) == (2, 12, 7, None, 1.5)
+    assert (options.choose, options.most) == ("best", 4)
+    assert options.prompt == "" and options.negative is None and options.cfg == 5.0  # the style's own words are fitted to the person
+    assert "data-running" in visit["stage"] and visit["job"] == "job1"
+
+
+def test_words_of_ones_own_go_with_the_order(visit):
+    visit.do("person", "Ben")
+    visit.do("style", "Autumn_populus")
+    visit.set("prompt", "in a garden")
+    visit.press("make")
+    assert visit.order().options.prompt == "in a garden"
+
+
+def test_a_job_is_watched_to_its_end(visit):
+    visit.do("person", "Anna")
+    visit.set("count", 3)
+    visit.press("make")
+    for _ in range(20):
+        visit.press("tick")
+    assert "data-running" not in visit["stage"] and visit["results"].count("facechain-thumb") == 3
+    assert "0.68 — like another photo of the same person: 0.58–0.71" in visit["results"]
+    picked = visit["picked"]
+    visit.do("delete-result", picked)
+    assert visit["results"].count("facechain-thumb") == 2 and visit["picked"] != picked
+    fresh = Visit(visit.studio)
+    fresh.press("arrive")
+    assert fresh["job"] == "job1" and fresh["results"].count("facechain-thumb") == 2
+
+
+def test_what_stands_against_an_order_is_said_beside_it(visit):
+    visit.press("make")
+    assert "neither a photo nor a saved person" in visit["who-trouble"]
+    visit.do("person", "Anna")
+    visit.do("style", "Cartoon")
+    visit.press("make")
+    assert "not made without its LoRA" in visit["style-trouble"] and visit["who-trouble"] == "" and visit.studio.jobs.made == {}
+    visit.set("without_lora", True)
+    visit.studio.missing = ("adapter",)
+    visit.press("make")
+    assert "No FaceChain adapter" in visit["make-trouble"] and visit.studio.jobs.made == {}
+    visit.studio.missing = ()
+    visit.press("make")
+    assert visit["make-trouble"] == "" and visit.order().options.without_lora
+
+
+def test_whatever_goes_wrong_is_said_and_leaves_the_page(visit, monkeypatch):
+    visit.do("person", "Anna")
+    monkeypatch.setattr(visit.studio.jobs, "start", lambda user, order: 1 / 0)
+    visit.press("make")
+    assert "should not have" in visit["make-trouble"] and visit["person"] == "Anna" and visit["job"] == ""
+
+
+def test_the_history_is_asked_as_filtered(visit, monkeypatch):
+    asked: list[Wanted] = []
+    history = visit.studio.history()
+    monkeypatch.setattr(history, "amount", lambda wanted: asked.append(wanted) or 0)
+    visit.set("filter-person", "Anna")
+    visit.set("filter-least", 0.5)
+    visit.set("filter-since", "2026-01-31", "submit")
+    visit.set("filter-text", "garden", "submit")
+    visit.set("filter-sort", "likeness")
+    last = asked[-2]
+    assert (last.user, last.person, last.style, last.least, last.text, last.sort) == ("local", "Anna", None, 0.5, "garden", "likeness")
+    assert last.since is not None and last.since.isoformat() == "2026-01-31" and last.until is None
+
+
+def test_people_are_renamed_merged_and_deleted(visit):
+    visit.do("someone", "Anna")
+    assert visit["shown"] == "Anna" and visit.tab.wires["person-box"].visible and "2026" in visit["person-shown"]
+    visit.set("new-name", "Annie")
+    visit.press("rename")
+    assert visit["shown"] == "Annie" and [one.name for one in visit.studio.library().people()] == ["Annie", "Ben"]
+    visit.press("merge")
+    assert "Choose who" in visit["people-trouble"]
+    visit.set("merge-with", "Ben")
+    visit.press("merge")
+    (one,) = visit.studio.library().people()
+    assert one.name == "Annie" and len(one.photos) == 2 and "Ben is part of Annie now" in visit["people"]
+    visit.do("delete-person", "Annie")
+    assert visit.studio.library().people() == [] and not visit.tab.wires["person-box"].visible
+
+
+def test_people_and_styles_travel_as_files(visit):
+    visit.do("export-people", "")
+    visit.studio.library().delete("Anna")
+    visit.drop("people-drop", Path(visit["people-file"]))
+    assert visit["people-trouble"] == ""
+    assert [one.name for one in visit.studio.library().people()] == ["Anna", "Ben"] and "Taken in: Anna" in visit["people"]
+    visit.set("own-name", "Mine")
+    visit.set("own-prompt", "in fog")
+    visit.press("own-save")
+    assert "Mine is among your styles" in visit["own-said"] and visit["chip"] == "mine" and visit["styles"].count("facechain-tile") == 1
+    visit.press("styles-export")
+    visit.do("delete-style", "Mine")
+    assert visit.studio.own_styles().styles() == ()
+    visit.drop("styles-drop", Path(visit["styles-file"]))
+    assert [one.key for one in visit.studio.own_styles().styles()] == ["Mine"]
+
+
+def test_settings_are_kept_and_what_is_refused_is_said(visit):
+    visit.set("setting-steps", 12.0)
+    visit.set("setting-language", "zh")
+    visit.press("settings-save")
+    assert visit.studio.settings().steps == 12 and "设置已保存" in visit["settings-said"] and visit["steps"] == 12
+    assert 'data-language="zh"' in visit["hello"]
+    visit.set("setting-outputs", "/nowhere")
+    visit.press("settings-save")
+    assert "cannot be written" in visit["settings-trouble"] or "无法" in visit["settings-trouble"]
+
+
+@pytest.mark.parametrize(("language", "said"), [("en", "Nothing made yet"), ("zh-CN,zh;q=0.9", "还没有作品")])
+def test_the_server_speaks_the_visitors_language(studio, language, said):
+    page = Visit(studio, language)
+    page.set("filter-sort", "likeness")
+    assert said in page["entries"]
+
+
+def test_a_result_goes_to_a_tab_of_the_host(studio, monkeypatch):
+    import sys
+    from types import ModuleType
+
+    bound: list[Any] = []
+    pasting = ModuleType("modules.infotext_utils")
+    pasting.ParamBinding = SimpleNamespace
+    pasting.register_paste_params_button = bound.append
+    monkeypatch.setitem(sys.modules, "modules.infotext_utils", pasting)
+    monkeypatch.setattr(sys.modules["modules"], "infotext_utils", pasting, raising=False)
+    studio.send_to = lambda: ("txt2img", "img2img")
+    studio.fill(1)
+    page = Visit(studio)
+    assert [one.tabname for one in bound] == ["txt2img", "img2img"] and bound[0].paste_button.elem_id == "facechain-tab-to-txt2img"
+    assert bound[0].source_image_component is page.tab.wires["sent-picture"]
+    page.do("entry", 1)
+    assert 'data-value="img2img 1"' in page["entry-shown"]
+    page.do("send", "img2img 1")
+    assert (
+        page["sent-picture"].size == (256, 256)
+        and page["sent-info"].startswith("a portrait")
+        and "facechain-tab-to-img2img" in page["sent-to"]
+    )
