@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
+import sys
 import tempfile
 import webbrowser
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from facechain_ext.app import App, Choice, completed
 from facechain_ext.errors import BadInput, MissingPackage
 from facechain_ext.ui.console import tell
+from facechain_ext.ui.foreign import LOCAL
 
 HERE = "127.0.0.1"
 EVERYWHERE = ("0.0.0.0", "::")
 PORT = 7870
+UPLOADS = "GRADIO_TEMP_DIR"
+"""Where gradio looks for the folder of what is uploaded; otherwise it lies for ever in one that every user of the computer can read."""
 
 
 def run(argv: Sequence[str]) -> int:
@@ -28,17 +35,34 @@ def run(argv: Sequence[str]) -> int:
     from facechain_ext.ui.studio_alone import StudioAlone
 
     check_free(arguments.host, arguments.port)
-    with tempfile.TemporaryDirectory(prefix="facechain-") as scratch:
+    with scratch_folder() as scratch:
         given = Choice(
             checkpoint=arguments.checkpoint, adapter=arguments.adapter, encoder=arguments.encoder, analyser=arguments.analyser,
-            device=arguments.device, dtype=arguments.dtype, models=arguments.models, scratch=Path(scratch),
+            device=arguments.device, dtype=arguments.dtype, models=arguments.models, scratch=scratch,
         )  # fmt: skip
         app = App(completed(given))
         tell(app.note)
         studio = StudioAlone(app, arguments.data)
         ready = Ready(arguments.host, arguments.port, accounts, arguments.data, open=arguments.open)
-        serve(application(studio, accounts), arguments.host, arguments.port, ready.say)
+        serve(application(studio, accounts, local=arguments.host in LOCAL), arguments.host, arguments.port, ready.say)
     return 0
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder of this run alone, gone after it: there lies what gradio keeps of photos that are given to the page, and exported people."""
+    with tempfile.TemporaryDirectory(prefix="facechain-") as folder:
+        before, usual = signal.getsignal(signal.SIGTERM), tempfile.tempdir
+        mine = os.environ.setdefault(UPLOADS, str(Path(folder) / "uploads")).startswith(folder)
+        tempfile.tempdir = folder
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # else what ends the process politely would leave the folder behind
+        try:
+            yield Path(folder)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+            tempfile.tempdir = usual
+            if mine:
+                del os.environ[UPLOADS]
 
 
 class Ready:
@@ -46,7 +70,7 @@ class Ready:
 
     def __init__(self, host: str, port: int, accounts: Mapping[str, str], data: Path, *, open: bool) -> None:
         self.address = f"http://{HERE if host in EVERYWHERE else host}:{port}/"
-        self.exposed = host not in (HERE, "localhost", "::1") and not accounts
+        self.exposed = host not in LOCAL and not accounts
         self.data, self.open = data, open
 
     def say(self) -> None:

@@ -14,6 +14,7 @@ from fastapi import Depends, FastAPI, HTTPException
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 
 from facechain_ext.errors import BadInput
+from facechain_ext.ui.foreign import NoForeigners
 from facechain_ext.ui.studio import Studio
 from facechain_ext.ui.tab import build
 
@@ -35,11 +36,15 @@ MONO = ["ui-monospace", "monospace"]
 basic = HTTPBasic(auto_error=False)
 
 
-def application(studio: Studio, accounts: Mapping[str, str]) -> FastAPI:
-    """The server's application. accounts: names and passwords; with none, everybody who reaches it may use it."""
+def application(studio: Studio, accounts: Mapping[str, str], *, local: bool = False) -> FastAPI:
+    """The server's application. accounts: names and passwords; with none, everybody who reaches it may use it.
+
+    local: it is listened to at this computer's own address, and without accounts answers to its own names only.
+    """
     from facechain_ext.ui.api_studio import add_routes
 
     app = FastAPI(title="FaceChain")
+    app.add_middleware(NoForeigners, local=local and not accounts)
     add_routes(app, studio, allowed(accounts))
     page = build(studio)
     page.queue(default_concurrency_limit=AT_ONCE)
