@@ -114,7 +114,7 @@ class History:
         amount = self.delete(user, [row["id"] for row in rows])
         mine = self.folder / owner(user)
         thumbnails.forget_all(mine)
-        for draft in [path for path in mine.rglob("~*.png") if path.is_file()]:
+        for draft in pictures.unfinished(mine):
             pictures.delete(draft)
         self._tidy({path for path in mine.rglob("*") if path.is_dir()} | {mine})
         return amount

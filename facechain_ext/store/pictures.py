@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 OURS = "FaceChain"
 LORA = re.compile(r"\s*<lora:([^:>]+):([-+.\d]+)[^>]*>")
 LIKENESS = re.compile(r"(?:(-?\d+(?:\.\d+)?)|no face found) by (.+)")
+UNFINISHED = re.compile(r"~[0-9a-f]{32}\.png|\.[0-9a-f]{32}\.part")
+"""Drafts, and what `vision.pictures.save_png` writes beside them; nobody's own files are called so."""
 HIDDEN = ("~", ".")
 """How files and folders begin that are no results: unfinished pictures, thumbnails, a file manager's own."""
 
@@ -53,6 +55,12 @@ def fill(path: Path, picture: Image.Image | Path | Callable[[Path], object], inf
         picture.save(path, format="PNG", pnginfo=text)
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
+
+
+def unfinished(folder: Path) -> list[Path]:
+    """The pictures beneath a folder that are being written, or that a crash left so."""
+    named = (path for pattern in ("~*.png", ".*.part") for path in folder.rglob(pattern))
+    return [path for path in named if UNFINISHED.fullmatch(path.name) and path.is_file()]
 
 
 def place(whole: Path, target: Path) -> bool:

@@ -119,6 +119,6 @@ def _sweep(connection: sqlite3.Connection, folder: Path, rows: list[Row]) -> Non
         has = connection.execute("SELECT 1 FROM pictures WHERE owner = ? AND hash = ?", (row["owner"], row["hash"])).fetchone()
         if not has:
             pictures.delete(thumbnails.file_of(folder / row["owner"], row["hash"]))
-    for path in folder.rglob("~*.png"):
-        if path.is_file() and path.stat().st_mtime < time.time() - OLD_DRAFT:
+    for path in pictures.unfinished(folder):
+        if path.exists() and path.stat().st_mtime < time.time() - OLD_DRAFT:
             pictures.delete(path)

@@ -145,9 +145,12 @@ def test_deleting_everything_takes_also_what_the_index_did_not_know(tmp_path) ->
     kept = history(tmp_path)
     kept.thumbnail("anna", kept.add(image(1), record()).id)
     forgotten = write(tmp_path / "anna" / "Max" / "loose.png", 9, record(seed=9).info)
-    draft = write(tmp_path / "anna" / "Max" / "~0123.png", 9)
+    draft = write(tmp_path / "anna" / "Max" / f"~{9:032x}.png", 9)
+    torn = draft.rename(draft.with_name(f".{8:032x}.part"))
+    write(draft, 9)
     assert kept.delete_all("anna") == 2
-    assert not forgotten.exists() and not draft.exists() and [path.name for path in tmp_path.iterdir()] == ["history.sqlite3"]
+    assert not any(path.exists() for path in (forgotten, draft, torn))
+    assert [path.name for path in tmp_path.iterdir()] == ["history.sqlite3"]
 
 
 def test_a_persons_own_files_are_left_alone(tmp_path) -> None:

@@ -124,10 +124,12 @@ def test_a_crash_after_the_file_loses_nothing(tmp_path) -> None:
 def test_remains_of_crashes_are_swept_up_but_not_work_going_on(tmp_path) -> None:
     kept = history(tmp_path)
     kept.add(image(1), record())
-    old, new = (write(tmp_path / "anna" / f"~{name}.png", 1) for name in ("old", "new"))
-    os.utime(old, (NOON, NOON))
+    old, new, mine = (write(tmp_path / "anna" / f"~{name}.png", 1) for name in (f"{1:032x}", f"{2:032x}", "mine"))
+    torn = write(tmp_path / "anna" / "torn.png", 1).rename(tmp_path / "anna" / f".{3:032x}.part")
+    for path in (old, torn, mine):
+        os.utime(path, (NOON, NOON))
     kept.reindex()
-    assert not old.exists() and new.exists()
+    assert not old.exists() and not torn.exists() and new.exists() and mine.exists(), "what somebody else called so is not ours to delete"
 
 
 @pytest.mark.parametrize("harm", ["lost", "no database", "torn"])
