@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from facechain_ext.errors import NoFace
 from facechain_ext.workflows.people import embed_crop, head_crop
 
 if TYPE_CHECKING:
@@ -46,7 +47,10 @@ class Judge:
         faces = self.analyser.faces(picture)
         if not faces:
             return None
-        vector = _vector(self.analyser, self.network, picture, faces[0], conditioning=self.conditioning)
+        try:
+            vector = _vector(self.analyser, self.network, picture, faces[0], conditioning=self.conditioning)
+        except NoFace:  # a second look does not confirm it; a finished picture is not lost for that
+            return None
         return sum(float(vector @ mine) for mine in self.own) / len(self.own)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facechain_ext.errors import BadInput, Interrupted, OutOfMemory, PictureFailed, Skipped
+from facechain_ext.errors import BadInput, Interrupted, NoFace, OutOfMemory, PictureFailed, Skipped
 from facechain_ext.store.records import Wanted
 from facechain_ext.workflows.again import again
 from facechain_ext.workflows.infotext import NOTE, parse_info
@@ -63,6 +63,18 @@ def test_every_picture_is_scored_and_kept_with_all_that_made_it(tmp_path) -> Non
     _, _, said = parse_info(entry.info)
     assert said["Seed"] == "101" and said["FaceChain likeness"] == f"{entry.likeness:.3f} by colour-eyes" and said["Model"] == "flat-model"
     assert here.history().amount(Wanted(user="anna")) == 4 and here.history().amount(Wanted(user="max")) == 0
+
+
+def test_a_picture_whose_face_is_doubtful_is_kept_without_a_score(tmp_path) -> None:
+    class Doubtful(ColourEyes):
+        def embed(self, image, face):
+            if image.getpixel((0, 0)) == BLUE:
+                raise NoFace("No face was made out there.")
+            return super().embed(image, face)
+
+    here = room(tmp_path, eyes=Doubtful())
+    _, results, _ = done(order(count=3), here)
+    assert [one.likeness is None for one in results] == [False, False, True] and here.history().amount(Wanted(user="anna")) == 3
 
 
 def test_the_best_are_kept_and_the_others_set_aside(tmp_path) -> None:
