@@ -23,7 +23,7 @@ from facechain_ext.faces.demo import FILE, Demo
 from facechain_ext.faces.types import left_to_right
 from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
-from facechain_ext.training.device import choose_device, fused, optimise, pace_of, rate_at
+from facechain_ext.training.device import choose_device, fused, keep_order, optimise, pace_of, rate_at
 from facechain_ext.training.loop import train
 from facechain_ext.training.people import ALL_STYLES, PAINTED, TESTED, anyone, pair_picture, picture
 from facechain_ext.training.recognition import worn
@@ -61,6 +61,7 @@ class AnalyserTrainee:
         torch.manual_seed(settings.seed)
         self.settings, self.device = settings, device
         self.network = Parser().to(device).train()
+        keep_order(self.network)
         torch.nn.init.constant_(self.network.end.bias[:POINTS], -4.0)  # nearly nowhere is a landmark
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=settings.rate, weight_decay=0.01, fused=fused(device))
         self.average = Average({"network": self.network}, settings.decay)

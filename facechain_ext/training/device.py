@@ -35,6 +35,14 @@ def fused(device: torch.device) -> bool:
     return device.type in ("cpu", "cuda")
 
 
+def keep_order(network: nn.Module) -> None:
+    """Let every norm see and hand back channels first, whatever the convolutions beside it prefer: the other way it is ten times slower."""
+    for module in network.modules():
+        if isinstance(module, nn.GroupNorm):
+            module.register_forward_pre_hook(lambda _, given: (given[0].contiguous(),))
+            module.register_full_backward_pre_hook(lambda _, grads: (grads[0].contiguous(),))
+
+
 def pace_of(settings: Common) -> Pace:
     """The loop's part of the settings."""
     return Pace(steps=settings.steps, log_every=settings.log_every, sheet_every=settings.sheet_every, save_seconds=settings.save_seconds)
