@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from facechain_ext.options import check, option
 from facechain_ext.ui.readiness import Ready
 from facechain_ext.workflows.making import AUTO, MakingOptions, Picture, Room
+from facechain_ext.workflows.orders import NOBODY
 
 if TYPE_CHECKING:
     from facechain_ext.store.library import Saved
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from facechain_ext.workflows.lora_files import LoraFile
 
 __all__ = ["NOBODY", "Ready", "Settings", "Studio"]
-
-NOBODY = "local"
-"""The user of a page without log-in."""
 
 
 @dataclass(frozen=True, kw_only=True)

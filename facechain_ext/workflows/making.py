@@ -24,6 +24,7 @@ from facechain_ext.workflows.orders import (
     MOST_PHOTOS,
     MOST_PICTURES,
     MOST_TRIES,
+    NOBODY,
     UNTIL,
     Again,
     Chosen,
@@ -119,7 +120,8 @@ def _kept(plan: Plan, room: Room, user: str, painted: Painted, number: int) -> R
         return _withheld(plan, room, user, painted, number, plan.check.name)
     score = plan.who.judge.score(painted.image)
     entry = _entered(plan, room, user, painted, painted.image, score)
-    _illustrate(plan, room, painted.image)
+    if user == NOBODY:
+        _illustrate(plan, room, painted.image)
     return Result(number=number, seed=painted.seed, entry=entry, likeness=score)
 
 
@@ -158,7 +160,7 @@ def _entered(
 
 
 def _illustrate(plan: Plan, room: Room, picture: Image.Image) -> None:
-    """The first picture of a style of one's own becomes its thumbnail."""
+    """The first picture of a style of one's own becomes its thumbnail; not where people log in, for all of them see it."""
     if plan.style is None or not plan.style.own or plan.style.thumbnail:
         return
     small = picture.copy()

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from facechain_ext.workflows.styles import Bound
 
 AUTO = "auto"
+NOBODY = "local"
+"""The user of a page without log-in."""
 ALL, BEST, UNTIL = "all", "best", "until"
 MOST_PHOTOS, MOST_PICTURES, MOST_TRIES = 6, 16, 64
 

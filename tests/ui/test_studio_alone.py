@@ -140,7 +140,7 @@ def test_a_lora_is_dropped_in_bound_and_used(studio, photo, tmp_path) -> None:
     assert (listed.name, listed.alias) == ("my look", "look_of_mine")
     studio.own_styles().save(own_style("Glow", "glow, neon", lora="my look.safetensors", weight=0.9, hashes=(sha256(made.path),)))
     assert next(one for one in studio.styles() if one.style.key == "Glow").state == "bound"
-    state = done(studio, order(studio, photo, prompt="", style="Glow"))
+    state = done(studio, order(studio, photo, prompt="", style="Glow"), studio.user(None))
     entry = state.results[0].entry
     assert entry is not None and entry.style == "Glow" and entry.loras == (("my look", 0.9),)
     assert studio.own_styles().style("Glow").thumbnail.startswith(b"\x89PNG")

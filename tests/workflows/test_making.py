@@ -14,6 +14,7 @@ from facechain_ext.store.records import Wanted
 from facechain_ext.workflows.again import again
 from facechain_ext.workflows.infotext import NOTE, parse_info
 from facechain_ext.workflows.making import Chosen, Known, MakingOptions, Order, Result, make
+from facechain_ext.workflows.orders import NOBODY
 from facechain_ext.workflows.own_styles import own_style
 from facechain_ext.workflows.persons import Eyes, keep
 from tests.fakes.room import BLACK, BLUE, GREEN, ORANGE, RED, SIDE, ColourCheck, ColourEyes, FakeRoom, FlatHost, cosine, photo, raising
@@ -232,11 +233,18 @@ def test_a_lora_that_is_not_there_is_said_and_never_passed_over(tmp_path, more) 
 def test_the_first_picture_of_ones_own_style_becomes_its_thumbnail(tmp_path) -> None:
     here = room(tmp_path)
     here.own_styles().save(own_style("Mine", "film grain", lora="film v1.1.safetensors", negative="blurry"))
-    done(order(prompt="", style="Mine", count=2), here)
+    done(order(prompt="", style="Mine", count=2), here, NOBODY)
     first = here.own_styles().style("Mine").thumbnail
     assert first.startswith(b"\x89PNG") and here.host.asked[0].negative.startswith("blurry")
-    done(order(prompt="", style="Mine", seed=102), here)
+    done(order(prompt="", style="Mine", seed=102), here, NOBODY)
     assert here.own_styles().style("Mine").thumbnail == first
+
+
+def test_where_people_log_in_nobodys_face_is_on_a_style_that_all_see(tmp_path) -> None:
+    here = room(tmp_path)
+    here.own_styles().save(own_style("Mine", "film grain"))
+    done(order(prompt="", style="Mine"), here, "anna")
+    assert here.own_styles().style("Mine").thumbnail == b""
 
 
 # ---- pose, hires
