@@ -85,7 +85,9 @@ class Tab:
         self.people.connect()
         self.history.connect()
         self.setup.connect(self._fill)
-        self._fill(self.wires["arrive"].click)
+        arrives = self.wires["arrive"].click
+        self.wires.on(arrives, self.defaults, [], [self.wires[name] for name in DEFAULTS], self.wires["first-trouble"])
+        self._fill(arrives)
         self._fill_people(pages[1].select)
         self._fill_history(pages[2].select)
         self._fill_setup(pages[3].select)
@@ -99,7 +101,7 @@ class Tab:
         wires.on(event, portrait.who.faces, [wires["person"]], [wires["faces"]], wires["who-trouble"])
         loras = [wires[f"lora-{number}"] for number in range(1, 5)]
         wires.on(event, portrait.styles.fresh, [wires["choice"]], [wires["styles"], *loras], wires["style-trouble"])
-        wires.on(event, self.defaults, [], [wires[name] for name in (*DEFAULTS, "subject")], wires["make-trouble"])
+        wires.on(event, self.lists, [], [wires[name] for name in ("subject", *LISTS)], wires["make-trouble"])
         wires.on(event, portrait.pose_zone, [], [wires["pose-zone"]], wires["pose-trouble"])
         self._fill_people(event)
         self._fill_setup(event)
@@ -123,11 +125,15 @@ class Tab:
         """Tells the page's script in which language it is read."""
         return f'<template class="facechain-hello" data-language="{visitor.language}"></template>'
 
-    def defaults(self, visitor: Visitor) -> tuple[Any, ...]:
-        """What the Portrait page begins with, and the subjects in the visitor's language."""
+    def defaults(self, _visitor: Visitor) -> tuple[Any, ...]:
+        """What the Portrait page begins with."""
         found = self.wires.studio.defaults()
+        return tuple(gr.update(value=getattr(found, name)) for name in DEFAULTS)
+
+    def lists(self, visitor: Visitor) -> tuple[Any, ...]:
+        """The subjects in the visitor's language, and what the lists offer now."""
         pairs = [(say(f"choice.subject.{one}", visitor.language), one) for one in option_of("subject").option.choices]
-        return *(gr.update(value=getattr(found, name)) for name in DEFAULTS), gr.update(choices=named(pairs))
+        return gr.update(choices=named(pairs)), *(gr.update(choices=self.portrait.choices(name)) for name in LISTS)
 
     def send(self, visitor: Visitor, sent: str) -> tuple[Any, str, str]:
         """A picture for another tab of the host; the page presses the host's button when it is there."""
@@ -139,6 +145,7 @@ class Tab:
 
 
 DEFAULTS = ("weight", "steps", "sampler", "width", "height")
+LISTS = ("sampler", "upscaler", "adapter", "analyser")
 
 
 def words() -> str:

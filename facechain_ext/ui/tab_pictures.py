@@ -136,11 +136,9 @@ class Pictures:
         language = visitor.language
         if result.failed:
             return html.gap(say("tab.failed", language, number=result.number, reason=translate_all(result.failed, language)))
-        if result.withheld:
-            return html.gap(translate_all(result.withheld, language), "▧")
         entry = result.entry
-        if entry is None:
-            return html.gap(say("tab.skipped", language, number=result.number), "·")
+        if result.withheld or entry is None:
+            return html.gap(translate_all(result.withheld, language), "▧")
         alt = say("tab.result", language, number=result.number, likeness=html.number(result.likeness))
         kind = "" if result.kept else "facechain-aside"
         content = thumbnail(self.wires, visitor, entry)

@@ -229,8 +229,10 @@ def install(monkeypatch: Any, models: Path, *, opts: dict[str, Any] | None = Non
     import facechain_ext.ui
 
     for name in HOST_BOUND:
-        monkeypatch.delitem(sys.modules, f"facechain_ext.ui.{name}", raising=False)
-        monkeypatch.delattr(facechain_ext.ui, name, raising=False)
+        # Set and deleted, so that what is imported over the fakes is gone again after the test, whether it was there before or not.
+        for place, key in ((sys.modules, f"facechain_ext.ui.{name}"), (vars(facechain_ext.ui), name)):
+            monkeypatch.setitem(place, key, None)
+            del place[key]
     return SimpleNamespace(**made, gradio=gr, callbacks=registered)
 
 

@@ -112,7 +112,7 @@ class FakeJobs:
 
     def skip(self, user: str, id: str) -> State:
         state = self.state(user, id)
-        self.made[id] = replace(self._finished(state, failed=""), version=state.version + 1)
+        self.made[id] = replace(state, picture=state.picture + 1, step=0, preview=None, version=state.version + 1)
         return self.made[id]
 
     def photos(self, user: str, hashes: tuple[str, ...]) -> tuple[Picture, ...]:
@@ -300,7 +300,7 @@ class FakeStudio:
         consent: bool = False, keep_photos: bool = False, replace: bool = False,
     ) -> Saved:  # fmt: skip
         if not consent:
-            raise BadInput("Saving a person needs their consent: ask them, and tick the line about it.")
+            raise BadInput("Nobody is saved unasked: confirm that the person in the photos agrees.")
         if not photos:
             raise BadInput("There is no photo to save a person from: drop one to six photos first.")
         return self.person(name, len(name) + 40)

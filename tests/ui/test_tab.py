@@ -183,6 +183,37 @@ def test_a_job_is_watched_to_its_end(visit):
     assert fresh["job"] == "job1" and fresh["results"].count("facechain-thumb") == 2
 
 
+def test_a_picture_is_skipped_and_a_job_stopped(visit):
+    visit.do("person", "Anna")
+    visit.set("count", 3)
+    visit.press("make")
+    for _ in range(3):
+        visit.press("tick")
+    assert "Skip this one" in visit["stage"] and "picture 1 of 3 · step 15 of 30" in visit["stage"]
+    visit.do("skip", "job1")
+    visit.press("tick")
+    assert "picture 2 of 3" in visit["stage"] and visit["results"].count("facechain-thumb") == 0
+    visit.do("stop", "job1")
+    visit.press("tick")
+    assert "Stopped" in visit["stage"] and "data-running" not in visit["stage"]
+
+
+def test_a_pose_is_shown_with_its_skeleton_and_goes_with_the_order(visit, photos):
+    visit.drop("pose-drop", photos[0])
+    assert "No openpose ControlNet" in visit["pose-trouble"] and visit["pose"] == ""
+    visit.studio.poses_possible = lambda: ""
+    visit.press("arrive")
+    assert 'data-drop="pose-drop"' in visit["pose-zone"]
+    visit.drop("pose-drop", photos[0])
+    assert visit["pose-seen"].count("<img") == 2 and visit["pose-trouble"] == ""
+    visit.set("pose-weight", 0.6)
+    visit.do("person", "Anna")
+    visit.press("make")
+    assert visit.order().pose.data == photos[0].read_bytes() and visit.order().pose_weight == 0.6
+    visit.do("no-pose", 1)
+    assert visit["pose"] == "" and visit["pose-seen"] == ""
+
+
 def test_what_stands_against_an_order_is_said_beside_it(visit):
     visit.press("make")
     assert "neither a photo nor a saved person" in visit["who-trouble"]
@@ -257,7 +288,11 @@ def test_settings_are_kept_and_what_is_refused_is_said(visit):
     visit.set("setting-steps", 12.0)
     visit.set("setting-language", "zh")
     visit.press("settings-save")
-    assert visit.studio.settings().steps == 12 and "设置已保存" in visit["settings-said"] and visit["steps"] == 12
+    assert visit.studio.settings().steps == 12 and "设置已保存" in visit["settings-said"]
+    assert visit["steps"] == 30  # what is being prepared stays; a page that comes begins with it
+    fresh = Visit(visit.studio)
+    fresh.press("arrive")
+    assert fresh["steps"] == 12
     assert 'data-language="zh"' in visit["hello"]
     visit.set("setting-outputs", "/nowhere")
     visit.press("settings-save")
