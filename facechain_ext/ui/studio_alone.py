@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from facechain_ext.app import FACECHAIN, App, face_analyser
 from facechain_ext.errors import BadInput, BadWeights, CannotWrite, MissingPackage
 from facechain_ext.faces.choose import ModelFolders, available_backends
-from facechain_ext.faces.nudity import picture_check
+from facechain_ext.faces.nudity import checker_folder, picture_check
 from facechain_ext.log import log
 from facechain_ext.options import from_mapping, to_mapping
 from facechain_ext.store.history import History
@@ -103,7 +103,7 @@ class StudioAlone:
 
     def checker(self) -> PictureCheck | None:
         """What looks for nudity in results."""
-        return self._once("check", self._facechain, lambda: picture_check(self._facechain))
+        return self._once("check", checker_folder(self._facechain), lambda: picture_check(self._facechain))
 
     # ---- what is kept
 
@@ -114,7 +114,7 @@ class StudioAlone:
     def history(self) -> History:
         """The results."""
         chosen = self.settings().outputs
-        return History(Path(chosen) if chosen else self.data / "outputs", parse_info)
+        return History(Path(chosen).expanduser() if chosen else self.data / "outputs", parse_info)
 
     def own_styles(self) -> OwnStyles:
         """The styles of one's own."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from facechain_ext.errors import BadInput, BadWeights, MissingPackage, UnsupportedModel
 from facechain_ext.faces.choose import available_backends
-from facechain_ext.faces.nudity import picture_check
+from facechain_ext.faces.nudity import checker_folder, picture_check
 from facechain_ext.hosts import webui
 from facechain_ext.hosts.webui_host import WebUIHost, output_folder
 from facechain_ext.log import log
@@ -87,7 +87,7 @@ class StudioWebUI:
 
     def checker(self) -> PictureCheck | None:
         """What looks for nudity in results."""
-        return self._once("check", models_folder(), lambda: picture_check(models_folder()))
+        return self._once("check", checker_folder(models_folder()), lambda: picture_check(models_folder()))
 
     # ---- what is kept
 
@@ -98,7 +98,7 @@ class StudioWebUI:
     def history(self) -> History:
         """The results, in a folder of ours beside the host's own pictures."""
         chosen = self.settings().outputs
-        return History(Path(chosen) if chosen else output_folder() / OURS, parse_info)
+        return History(Path(chosen).expanduser() if chosen else output_folder() / OURS, parse_info)
 
     def own_styles(self) -> OwnStyles:
         """The styles of one's own."""

@@ -259,6 +259,16 @@ def test_which_check_is_at_work_is_said(studio, monkeypatch) -> None:
     assert fresh.safety().startswith("Results are not checked, by your settings; pictures of people who look under 18")
 
 
+def test_a_check_that_is_added_is_at_work_without_a_new_start(studio, monkeypatch) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(studio.data))
+    before = studio.checker()
+    folder = studio.app.choice.models / "FaceChain" / "safety_checker"
+    folder.mkdir(parents=True)
+    for name in ("config.json", "model.safetensors"):
+        (folder / name).write_text("{}")
+    assert studio.checker() is not before and studio.safety().startswith("Every result is checked by Stable Diffusion's")
+
+
 def test_there_is_somebody_to_try_it_with(studio) -> None:
     (somebody,) = studio.demo_person()
     assert studio.look([somebody])[0].report.usable
