@@ -81,7 +81,9 @@ class WebUIHost:
         info = webui.checkpoint_of(webui.loaded_model()) or sd_models.checkpoint_aliases.get(shared.opts.data.get("sd_model_checkpoint"))
         if info is None:
             info = next(iter(sd_models.checkpoints_list.values()), None)
-        return "" if info is None else f"{info.name_for_extra} [{info.shorthash or ''}]"
+        if info is None:
+            return ""
+        return f"{info.name_for_extra} [{info.shorthash}]" if info.shorthash else info.name_for_extra
 
     def checkpoints(self) -> list[str]:
         """Checkpoints by the titles that the host shows."""

@@ -187,6 +187,8 @@ def test_checkpoint_and_folders(host, modules, tmp_path):
     assert host.checkpoint() == "base [0123456789]" and host.checkpoints() == ["base.safetensors [0123456789]"] and host.name == "a1111"
     modules.sd_models.model_data.sd_model = None
     assert host.checkpoint() == "base [0123456789]"
+    next(iter(modules.sd_models.checkpoints_list.values())).shorthash = None
+    assert host.checkpoint() == "base", "a hash that was not reckoned yet"
     assert host.folders.outputs == tmp_path / "outputs" and host.folders.checkpoints == tmp_path / "models" / "Stable-diffusion"
     modules.shared.opts.data["outdir_samples"] = "/elsewhere/pictures"
     assert str(host.folders.outputs) == "/elsewhere"

@@ -25,7 +25,7 @@ ANY = """(text.match(/[a-z]+\\([^()]*\\)/g) || []).filter(one => CSS.supports("c
 """Colours of every notation: those that are mixed in the stylesheet are no rgb()."""
 PALE_IN_ANY = PALE.replace(RGB_ALONE, ANY)
 assert PALE_IN_ANY != PALE
-LONG = 60_000  # milliseconds that a small picture may take on a slow machine
+LONG = 120_000  # milliseconds that a small picture may take on a busy machine
 
 
 class Tab:
