@@ -63,8 +63,13 @@ def planned(order: Order, room: Room) -> Plan:
     library = room.library()
     who = from_photos(eyes, order.photos, library, face=options.face) if order.photos else from_library(eyes, library, order.person)
     check = room.checker()
-    called = _called(order, style, loras, room.loras())
-    prompt, rules = _words(order, style, called, who, switched_on=room.checking(), eyes=check is not None)
+    prompt = _worded(options, style, who)
+    rules = safety.rules(
+        [prompt, *_called(prompt, style, loras, room.loras())], options.subject, who.attributes, against=_against(options, style),
+        style=order.style, switched_on=room.checking(), eyes=check is not None,
+    )  # fmt: skip
+    if rules.refusal:
+        raise BadInput(rules.refusal)
     request = _request(order, room, who, adapter, replace(options, prompt=prompt, seed=_seed(options)), loras, style)
     request = replace(request, negative=", ".join(filter(None, (request.negative, rules.negative))))
     until = _until(options, who.judge.between)
@@ -102,8 +107,6 @@ def _loras(order: Order, style: Bound | None, listed: Sequence[Listed]) -> tuple
         chosen[style.lora.name] = style.style.weight if order.style_weight is None else order.style_weight
     for name, weight in order.loras:
         chosen[_named(name, listed)] = weight
-    for tag in TAG.finditer(order.options.prompt):
-        _named(tag[1], listed)
     return tuple(Lora(source=name, weight=weight) for name, weight in chosen.items())
 
 
@@ -118,26 +121,22 @@ def _named(name: str, listed: Sequence[Listed]) -> str:
     raise BadInput(f"There is no LoRA {name!r}: {advice}.")
 
 
-def _called(order: Order, style: Bound | None, loras: Sequence[Lora], listed: Sequence[Listed]) -> list[str]:
-    """What the LoRAs of an order, and a style of one's own, are called: names may say what is to be seen, too."""
-    used = {str(lora.source) for lora in loras} | {_named(tag[1], listed) for tag in TAG.finditer(order.options.prompt)}
+def _worded(options: MakingOptions, style: Bound | None, who: Who) -> str:
+    """The prompt, without what is not for the young where the person or the words are."""
+    prompt = _fitted(options, style, who, minor=False)
+    return _fitted(options, style, who, minor=True) if safety.minor_because(prompt, options.subject, who.attributes) else prompt
+
+
+def _against(options: MakingOptions, style: Bound | None) -> str:
+    """What somebody wrote for the negative prompt, else the style's."""
+    return (style.style.negative if style is not None else "") if options.negative is None else options.negative
+
+
+def _called(prompt: str, style: Bound | None, loras: Sequence[Lora], listed: Sequence[Listed]) -> list[str]:
+    """What the LoRAs and a style of one's own are called: names may say what is to be seen, too. BadInput for a LoRA the host has not."""
+    used = {str(lora.source) for lora in loras} | {_named(tag[1], listed) for tag in TAG.finditer(prompt)}
     own = [style.style.key] if style is not None and style.style.own else []
     return [*sorted(used), *(one.alias for one in listed if one.name in used and one.alias), *own]
-
-
-def _words(order: Order, style: Bound | None, called: Sequence[str], who: Who, *, switched_on: bool, eyes: bool) -> tuple[str, Rules]:
-    """The prompt, and how it is treated. called: as in `_called`. BadInput where it is refused."""
-    options = order.options
-    prompt = _fitted(options, style, who, minor=False)
-    if safety.minor_because(prompt, options.subject, who.attributes):
-        prompt = _fitted(options, style, who, minor=True)
-    against = options.negative or (style.style.negative if style is not None and options.negative is None else "")
-    rules = safety.rules(
-        [prompt, *called], options.subject, who.attributes, against=against, style=order.style, switched_on=switched_on, eyes=eyes
-    )
-    if rules.refusal:
-        raise BadInput(rules.refusal)
-    return prompt, rules
 
 
 def _fitted(options: MakingOptions, style: Bound | None, who: Who, *, minor: bool) -> str:
@@ -157,8 +156,7 @@ def _request(
     """The host's request. BadInput for an upscaler the host has not, or a pose that cannot be taken."""
     if options.upscaler and options.upscaler not in room.host.upscalers():
         raise BadInput(f"There is no upscaler {options.upscaler!r}: choose one of {', '.join(room.host.upscalers())}.")
-    if options.negative is None and style is not None and style.style.negative:
-        options = replace(options, negative=style.style.negative)
+    options = replace(options, negative=_against(options, style) or options.negative)
     controls = _pose(order, room)
     request = request_of(adapter, who.identity, options, attributes=who.attributes, loras=loras, controls=controls)
     hires = Hires(scale=options.hires, strength=options.hires_strength, steps=options.hires_steps, upscaler=options.upscaler)

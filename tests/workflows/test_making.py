@@ -350,6 +350,13 @@ def test_so_are_the_alias_of_a_lora_and_the_name_of_a_style_of_ones_own(tmp_path
         done(order(**more), here)
 
 
+def test_the_words_of_a_style_name_no_file_that_the_host_does_not_list(tmp_path) -> None:
+    here = room(tmp_path)
+    here.own_styles().save(own_style("Sly", "x <lora:/etc/passwd:1>"))
+    with pytest.raises(BadInput, match="There is no LoRA '/etc/passwd'"):
+        done(order(prompt="", style="Sly"), here)
+
+
 def test_the_negative_prompt_does_not_undress_the_young(tmp_path) -> None:
     with pytest.raises(BadInput, match="“no clothes”"):
         done(order(negative="clothes, text"), room(tmp_path, eyes=ColourEyes(age=(10, 19))))

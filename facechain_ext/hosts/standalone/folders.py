@@ -23,14 +23,16 @@ def listed(folder: Path | None) -> dict[str, Path]:
 
 
 def locate(source: str | Path, folder: Path | None, kind: str) -> Path:
-    """The file a source means: an existing path, or a name in the folder with or without ending. BadInput with the closest names."""
-    if Path(source).exists():
+    """The file a source means: a name in the folder with or without ending, or an existing path. BadInput with the closest names.
+
+    A name comes first: what happens to lie in the working directory under the same one is not meant.
+    """
+    known, name = listed(folder), str(source)
+    found = next((path for key, path in known.items() if name in (key, path.name)), None)
+    if Path(source).exists() and (found is None or isinstance(source, Path)):
         return Path(source)
-    known = listed(folder)
-    name = str(source)
-    for key, path in known.items():
-        if name in (key, path.name):
-            return path
+    if found is not None:
+        return found
     close = difflib.get_close_matches(name, known, cutoff=0.4)
     where = f"in {folder}" if folder else "here"
     advice = f"perhaps {' or '.join(close)}" if close else "give the path of its file"
