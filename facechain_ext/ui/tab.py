@@ -141,7 +141,7 @@ class Tab:
 
         tab, _, id = first_line(sent).partition(" ")
         entry = self.wires.studio.history().get(visitor.user, int(id or 0))
-        return read(entry.path), entry.info, f'<i data-press="{element(TAB, f"to-{tab}")}" data-once="{escape(sent)}"></i>'
+        return read(entry.path), entry.info, f'<i data-press="{escape(element(TAB, f"to-{tab}"))}" data-once="{escape(sent)}"></i>'
 
 
 DEFAULTS = ("weight", "steps", "sampler", "width", "height")

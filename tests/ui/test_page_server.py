@@ -39,6 +39,14 @@ def test_with_accounts_nobody_else_gets_in(visitors):
     assert client.get("/config").status_code == 401
 
 
+def test_other_websites_get_nothing(visitors):
+    client = visitors({})
+    assert client.get(STYLES, headers={"Origin": "http://testserver"}).status_code == 200
+    assert client.delete("/facechain/v1/history?all=true", headers={"Origin": "http://evil.example"}).status_code == 403
+    asks = {"Origin": "http://evil.example", "Access-Control-Request-Method": "DELETE"}
+    assert "access-control-allow-origin" not in client.options("/facechain/v1/history", headers=asks).headers
+
+
 def test_the_page_asks_no_stranger_for_anything(visitors):
     text = visitors({}).get("/").text
     assert "fonts.googleapis.com" not in text.replace('"preconnect"', "")
