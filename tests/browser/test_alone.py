@@ -189,4 +189,4 @@ def test_an_error_is_shown_where_it_belongs(visit, tmp_path):
     page.shot("alone-error")
     (tmp_path / "text.png").write_text("no picture")
     page.give("drop", tmp_path / "text.png")
-    page.says("who-trouble", "photo 2")
+    page.says("look-trouble", "photo 2")
