@@ -166,6 +166,7 @@ class Styles:
         picked = [wires[name] for name in ("do-style", "style", "subject", "prompt", "negative", "filled", "choice")]
         filled = [wires[name] for name in ("style", "chosen", "style-weight", "without_lora", "prompt", "negative", "filled", "choice")]
         wires.on(wires["do-style"].change, self.picked, picked, filled, wires["style-trouble"])
+        wires.on(wires["without_lora"].change, lambda _visitor: "", [], [wires["style-trouble"]])
         refit = [wires[name] for name in ("subject", "style", "prompt", "filled")]
         wires.on(wires["subject"].change, self.refit, refit, [wires["prompt"], wires["filled"]], wires["style-trouble"])
 

@@ -76,6 +76,10 @@ def test_photo_style_portrait_history_again_delete(visit, folder):
     assert f"Steps: {STEPS}," in info and "winter hanfu" in info and "FaceChain weight: 0.5" in info
     assert "AI-generated" in " ".join(texts.values())
     page.shot("alone-results")
+    with page.page.expect_download() as given:
+        page.page.locator("[data-save]:visible").click()
+    assert given.value.suggested_filename in {one.name for one in made}
+    assert Path(given.value.path()).read_bytes() in {one.read_bytes() for one in made}
 
     page.turn(2)
     page.says("entries", "1–2 of 2")
