@@ -131,7 +131,7 @@ class FakeJobs:
             return replace(state, phase="painting", picture=1, between=BETWEEN, judge=JUDGE)
         step = state.step + max(state.steps // 2, 1)
         if step < state.steps:
-            preview = drawn(ANNA, state.picture).resize((64, 64)).resize((SIDE, SIDE))
+            preview = drawn(BEN if state.order.person == "Ben" else ANNA, state.picture).resize((64, 64)).resize((SIDE, SIDE))
             return replace(
                 state, step=step, preview=preview, seconds_left=4.0 * (state.pictures - state.picture) + (state.steps - step) / 8
             )
@@ -172,8 +172,8 @@ class FakeStudio:
         self._library = Library(folder / "people")
         (folder / "models" / "Lora").mkdir(parents=True)
 
-    def keep(self, user: str, order: Order, number: int, likeness: float | None, who: int = ANNA, **more: Any) -> Any:
-        options = order.options
+    def keep(self, user: str, order: Order, number: int, likeness: float | None, **more: Any) -> Any:
+        options, who = order.options, BEN if order.person == "Ben" else ANNA
         style, seed = order.style, max(options.seed, 0) + number - 1
         info = (
             f"{options.prompt or 'a beautiful woman'}\nNegative prompt: lowres\nSteps: {options.steps}, "
