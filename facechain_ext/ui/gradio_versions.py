@@ -84,8 +84,8 @@ def localization() -> str | None:
 
 def page_of(label: str, elem_id: str) -> Any:
     """A page of several, in the document also while another one is shown: from gradio 6 on that must be said."""
-    known = inspect.signature(gr.Tab.__init__).parameters
-    return gr.Tab(label, elem_id=elem_id, **({"render_children": True} if "render_children" in known else {}))
+    more: dict[str, Any] = {"render_children": True} if "render_children" in inspect.signature(gr.Tab.__init__).parameters else {}
+    return gr.Tab(label, elem_id=elem_id, **more)
 
 
 def senders(tabs: Sequence[str], text: Any, image: Any, elem_id: Callable[[str], str]) -> None:

@@ -263,4 +263,5 @@ def _delete(language: str, name: str) -> list[Any]:
 
 def _names(gone: str | None = None) -> list[Any]:
     """Updates for every list of saved persons."""
-    return [gr.update(choices=answers.people(), **({"value": NOBODY} if gone else {})) for _ in range(MOST_PERSONS)]
+    more: dict[str, Any] = {"value": NOBODY} if gone else {}
+    return [gr.update(choices=answers.people(), **more) for _ in range(MOST_PERSONS)]

@@ -68,7 +68,7 @@ class Setup:
         elif field.kind is str:
             made = gr.Textbox(**same, info=option.help, max_lines=1)
         else:
-            made = gr.Slider(option.minimum, option.maximum, step=option.step or 1, **same, info=option.help)
+            made = gr.Slider(option.minimum or 0, option.maximum or 1, step=option.step or 1, **same, info=option.help)
         self.wires.put(f"setting-{name}", made)
 
     @property

@@ -272,7 +272,7 @@ class Styles:
 
         if not file and not (prompt or "").strip():
             raise BadInput("A style needs a LoRA or some words: drop a file, or write what the pictures should show.")
-        lora = {"lora": Path(file).name, "weight": weight, "hashes": hashes(Path(file))} if file else {"weight": 0.0}
+        lora: dict[str, Any] = {"lora": Path(file).name, "weight": weight, "hashes": hashes(Path(file))} if file else {"weight": 0.0}
         against = "" if (negative or "").strip() == NEGATIVE else negative
         made = own_style(name or "", prompt or "", negative=against, **lora)
         self.wires.studio.own_styles().save(made)
