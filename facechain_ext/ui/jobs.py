@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from facechain_ext.errors import BadInput, FaceChainError, Interrupted, Skipped
 from facechain_ext.hosts.types import Progress
 from facechain_ext.log import log
-from facechain_ext.workflows.making import Chosen, Known, Order, Picture, Result, Room, make
+from facechain_ext.workflows.orders import Chosen, Known, Order, Result, Room
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from facechain_ext.workflows.people import Picture
 
 Phase = Literal["waiting", "looking", "painting", "choosing", "done", "stopped", "failed"]
 OVER: frozenset[Phase] = frozenset({"done", "stopped", "failed"})
@@ -96,6 +98,13 @@ class _Job:
 
 
 Make = Callable[[Order, Room, str, "Callable[[Progress], None]"], Any]
+
+
+def make(order: Order, room: Room, user: str, report: Callable[[Progress], None]) -> Any:
+    """The work itself, loaded with the first job: a WebUI that starts should not wait for it."""
+    from facechain_ext.workflows import making
+
+    return making.make(order, room, user, report)
 
 
 class Jobs:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facechain_ext.faces.choose import ModelFolders, available_backends
-
 if TYPE_CHECKING:
+    from facechain_ext.faces.choose import ModelFolders
     from facechain_ext.faces.types import PictureCheck
     from facechain_ext.workflows.making import Room
 
@@ -54,6 +53,8 @@ def _file(name: str, path: Path) -> Ready:
 
 
 def _eyes(folders: ModelFolders) -> Ready:
+    from facechain_ext.faces.choose import available_backends
+
     there = [one for one in available_backends(folders) if "detect" in one.capabilities]
     aged = any("attributes" in one.capabilities for one in there)
     names = ", ".join(one.name for one in there)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from facechain_ext.options import check, option
 from facechain_ext.ui.readiness import Ready
-from facechain_ext.workflows.making import AUTO, MakingOptions, Picture, Room
-from facechain_ext.workflows.orders import NOBODY
+from facechain_ext.workflows.orders import AUTO, NOBODY, MakingOptions, Room
+from facechain_ext.workflows.people import Picture
 
 if TYPE_CHECKING:
     from facechain_ext.store.library import Saved

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from facechain_ext.errors import BadInput, BadWeights, MissingPackage, UnsupportedModel
-from facechain_ext.faces.choose import available_backends
 from facechain_ext.faces.nudity import checker_folder, picture_check
 from facechain_ext.hosts import webui
 from facechain_ext.hosts.webui_host import WebUIHost, output_folder
@@ -83,6 +82,8 @@ class StudioWebUI:
 
     def analysers(self) -> tuple[str, ...]:
         """Face analyses that can be used here, auto first."""
+        from facechain_ext.faces.choose import available_backends
+
         return (AUTO, *(one.name for one in available_backends(model_folders()) if one.capabilities))
 
     def checker(self) -> PictureCheck | None:

@@ -17,7 +17,6 @@ from facechain_ext.ui.ids import element
 from facechain_ext.ui.jobs import State
 from facechain_ext.ui.tab_wires import TAB, Visitor, Wires, bad, first_line, title
 from facechain_ext.ui.words import say, translate_all
-from facechain_ext.workflows.again import NOBODY_SAVED, again
 from facechain_ext.workflows.infotext import parse_info
 from facechain_ext.workflows.orders import ALL, Order, Result
 
@@ -77,6 +76,8 @@ class Pictures:
 
     def again(self, visitor: Visitor, sent: str, *, seed: int | None = None) -> tuple[Any, ...]:
         """A picture of the history is made once more; `seed` -1: some like it, with other numbers."""
+        from facechain_ext.workflows.again import NOBODY_SAVED, again
+
         studio = self.wires.studio
         entry = studio.history().get(visitor.user, int(first_line(sent) or 0))
         found = again(entry, studio)

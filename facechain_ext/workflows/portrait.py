@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facechain_ext.engine.injection import Person
 from facechain_ext.errors import BadInput
 from facechain_ext.hosts.types import Control, Lora, Paint, Painted
 from facechain_ext.options import check, option, to_info
@@ -142,6 +141,8 @@ def request_of(
     controls: tuple[Control, ...] = (),
 ) -> Paint:
     """The host's request: prompts in full, and the person on the whole picture."""
+    from facechain_ext.engine.injection import Person
+
     words = wording(options.subject, attributes)
     positive, negative = prompts(options.prompt, options.negative, words, template=options.template, lora=bool(loras))
     person = Person(identity=identity, weight=options.weight, start=options.start, end=options.end)
