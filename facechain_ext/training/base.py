@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from facechain_ext.demo.architecture import CLIP, UNET, VAE
@@ -23,7 +22,7 @@ from facechain_ext.training.checkpoint import default_folder, load_weights
 from facechain_ext.training.device import choose_device, fused, optimise, pace_of, rate_at
 from facechain_ext.training.latents import LatentSet, open_set
 from facechain_ext.training.loop import train
-from facechain_ext.training.noise import add_noise, sample, snr_weight
+from facechain_ext.training.noise import add_noise, mean_weight, sample, snr_weight
 from facechain_ext.training.tokens import tokens_of
 from facechain_ext.training.vae import FINISHED, build_vae, to_pictures
 
@@ -52,6 +51,7 @@ class BaseSettings(Common):
     pair_every: int = option(10, "every so many steps a half batch of pictures of two people")
     drop: float = option(0.1, "share of captions left out")
     snr: float = option(5.0, "cap of the signal-to-noise weight (min-SNR); 0: every step of the noise weighs the same")
+    broad: float = option(50.0, "extra weight of the error of a picture's mean: norms this narrow hide it, and it is the colours")
     vae: str = option("", "the VAE's weights for sample sheets; empty: those train-vae finished")
 
 
@@ -86,11 +86,14 @@ class BaseTrainee:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.autocast):
             words = self.text(tokens).last_hidden_state
             found = self.unet(add_noise(latents, noise, times), times, words).sample
-        error = F.mse_loss(found.float(), noise, reduction="none").mean(dim=(1, 2, 3))
-        loss = (error * snr_weight(times, settings.snr)).mean()
+        difference = found.float() - noise
+        error, mean = difference.square().mean(dim=(1, 2, 3)), difference.mean(dim=(2, 3)).square().mean(dim=1)
+        told = mean_weight(times, difference[0, 0].numel())
+        loss = ((error + settings.broad * told * mean) * snr_weight(times, settings.snr)).mean()
         norm = optimise(loss, self.optimiser, self.parameters, rate_at(number, settings))
         self.average.follow(number)
-        return {"error": error.mean().item(), "loss": loss.item(), "gradient": norm}
+        means = (told * mean).sum().item() / told.sum().item() * difference[0, 0].numel()  # 1 where nothing is known of them
+        return {"error": error.mean().item(), "means": means, "loss": loss.item(), "gradient": norm}
 
     def _batch(self, rng: np.random.Generator, source: LatentSet, count: int) -> tuple[Tensor, Tensor]:
         rows = np.sort(rng.integers(0, min(self.settings.pictures, source.done), count))

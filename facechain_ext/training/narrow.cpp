@@ -143,12 +143,14 @@ void backward_all(int64_t pictures, int64_t heads, int64_t queries, int64_t keys
 
 }  // namespace
 
+#define BY_WIDTH(F) (width == 4 ? F<4> : width == 8 ? F<8> : F<12>)
+
 extern "C" void narrow_forward(int64_t width, int64_t pictures, int64_t heads, int64_t queries, int64_t keys, float scale, Rows q, Rows k,
                                Rows v, Rows out, float* logs) {
-  (width == 4 ? forward_all<4> : forward_all<8>)(pictures, heads, queries, keys, scale, q, k, v, out, logs);
+  BY_WIDTH(forward_all)(pictures, heads, queries, keys, scale, q, k, v, out, logs);
 }
 
 extern "C" void narrow_backward(int64_t width, int64_t pictures, int64_t heads, int64_t queries, int64_t keys, float scale, Rows q, Rows k,
                                 Rows v, Rows out, Rows grad, Rows dq, Rows dk, Rows dv, const float* logs) {
-  (width == 4 ? backward_all<4> : backward_all<8>)(pictures, heads, queries, keys, scale, q, k, v, out, grad, dq, dk, dv, logs);
+  BY_WIDTH(backward_all)(pictures, heads, queries, keys, scale, q, k, v, out, grad, dq, dk, dv, logs);
 }

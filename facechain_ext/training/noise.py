@@ -26,6 +26,16 @@ def snr_weight(times: Tensor, cap: float) -> Tensor:
     return ratio.clamp(max=cap) / ratio
 
 
+def mean_weight(times: Tensor, cells: int) -> Tensor:
+    """How far the mean of a picture's noise can be told from its noisy latents of so many cells: near 0 where hardly noisy, to 0.9. [B]
+
+    The noise's mean has variance 1/cells; beside it stands what a caption leaves open of the picture's own mean, about 0.1.
+    """
+    alpha = ALPHAS.to(times.device)[times]
+    spread = (1 - alpha) / alpha / cells
+    return spread / (spread + 0.1)
+
+
 @torch.no_grad()
 def sample(unet: nn.Module, latents: Tensor, words: Tensor, no_words: Tensor, steps: int, guidance: float) -> Tensor:
     """DDIM from noise [B, 4, h, w] with classifier-free guidance; words and no_words [B, 77, C]."""

@@ -22,7 +22,7 @@ from facechain_ext.training.checkpoint import save_weights
 from facechain_ext.training.commands import COMMANDS
 from facechain_ext.training.device import rate_at
 from facechain_ext.training.likeness import LikenessSettings
-from facechain_ext.training.noise import ALPHAS, add_noise, snr_weight
+from facechain_ext.training.noise import ALPHAS, add_noise, mean_weight, snr_weight
 from facechain_ext.training.recognition import HAIR, kinds_of, margin_loss, rank_first, sizes_of
 from facechain_ext.training.tokens import tokens_of
 
@@ -45,6 +45,16 @@ def test_the_signal_to_noise_weight():
     weight = snr_weight(times, 5.0)
     assert torch.allclose(weight, torch.where(ratio > 5, 5 / ratio, torch.ones(1)), rtol=1e-3)
     assert torch.equal(snr_weight(times, 0.0), torch.ones(1000))
+
+
+def test_the_weight_of_means_is_what_the_best_linear_guess_explains():
+    """Noisy means are √ᾱ·m + √(1−ᾱ)·n with m of variance 0.1 and n of 1/256: how much of n's variance the best linear guess explains."""
+    rng = np.random.default_rng(0)
+    m, n = rng.standard_normal(200_000) * 0.1**0.5, rng.standard_normal(200_000) / 16
+    for time in (100, 700, 950):
+        alpha = float(ALPHAS[time])
+        explained = np.corrcoef(alpha**0.5 * m + (1 - alpha) ** 0.5 * n, n)[0, 1] ** 2
+        assert float(mean_weight(torch.tensor([time]), 256)) == pytest.approx(explained, abs=0.01)
 
 
 def theirs_snr():
