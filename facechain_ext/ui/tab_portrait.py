@@ -234,7 +234,8 @@ class Portrait:
 
     def first(self, visitor: Visitor, files: Sequence[str], person: str) -> str:
         """The steps of a first visit; empty for somebody who has made pictures, or begun."""
-        if files or person or self.wires.studio.history().amount(Wanted(user=visitor.user)):
+        studio = self.wires.studio
+        if files or person or studio.jobs.current(visitor.user) is not None or studio.history().amount(Wanted(user=visitor.user)):
             return ""
         return self.steps(visitor)
 

@@ -141,7 +141,7 @@ def test_escape_stops(tab, webui):
 
 def test_a_reload_finds_the_job_again(tab, browser, webui):  # noqa: F811
     tab.photo()
-    tab.small(60)
+    tab.small(12)
     tab.part("make").click()
     tab.page.wait_for_selector("#facechain-tab-stage [data-running]", timeout=LONG)
     fresh = Tab(browser, webui)
@@ -166,7 +166,7 @@ def test_a_lora_is_dropped_and_becomes_a_style(tab, webui, tmp_path):
     try:
         tab.page.wait_for_selector("#facechain-tab-own-said .facechain-note", timeout=LONG)
         made = next(one for one in webui.ask(f"{V1}/styles")["styles"] if one["key"] == "Browser Style")
-        assert made["state"] == "bound" and made["lora"] == LORA
+        assert made["state"] == "bound" and made["lora"].startswith(LORA)
     finally:
         webui.ask(f"{V1}/styles/Browser%20Style", method="DELETE")
 

@@ -183,6 +183,15 @@ def test_a_job_is_watched_to_its_end(visit):
     assert fresh["job"] == "job1" and fresh["results"].count("facechain-thumb") == 2
 
 
+def test_a_page_that_comes_back_shows_the_first_job_and_no_steps(visit, studio):
+    visit.do("person", "Anna")
+    visit.press("make")
+    fresh = Visit(studio)
+    assert studio.history().amount(Wanted(user="local")) == 0, "nothing is finished yet"
+    fresh.press("arrive")
+    assert fresh["first"] == "" and "facechain-running" in fresh["stage"]
+
+
 def test_a_picture_is_skipped_and_a_job_stopped(visit):
     visit.do("person", "Anna")
     visit.set("count", 3)
