@@ -1,4 +1,4 @@
-// softmax(q kᵀ · scale) v and the way back through it, float32, no mask, for heads a few numbers wide. One thread; AVX-512.
+// softmax(q kᵀ · scale) v and the way back through it, float32, no mask, for heads a few numbers wide. AVX-512.
 // Where a head is 4 numbers wide, a general kernel spends its time on everything but arithmetic.
 //
 // Tensors are [batch, rows, heads, width] with the last two dimensions packed; the steps between pictures and between rows are given.
@@ -105,27 +105,30 @@ void backward_head(const float* q, int64_t q_step, int64_t queries, const float*
 }
 
 template <int D>
-void forward_all(int64_t pictures, int64_t heads, int64_t queries, int64_t keys, float scale, const Rows& q, const Rows& k, const Rows& v,
-                 const Rows& out, float* logs) {
+void forward_all(int threads, int64_t pictures, int64_t heads, int64_t queries, int64_t keys, float scale, const Rows& q, const Rows& k,
+                 const Rows& v, const Rows& out, float* logs) {
   const int64_t padded = (keys + 15) / 16 * 16;
-  Room room(padded * (2 * D + 1));
-  float *k_turned = room.at, *v_turned = room.at + D * padded, *scores = room.at + 2 * D * padded;
-  for (int64_t b = 0; b < pictures; b++)
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+  for (int64_t b = 0; b < pictures; b++) {
+    Room room(padded * (2 * D + 1));
+    float *k_turned = room.at, *v_turned = room.at + D * padded, *scores = room.at + 2 * D * padded;
     for (int64_t h = 0; h < heads; h++) {
       turn<D>(k.data + b * k.picture + h * D, k.row, keys, padded, k_turned);
       turn<D>(v.data + b * v.picture + h * D, v.row, keys, padded, v_turned);
       forward_head<D>(q.data + b * q.picture + h * D, q.row, queries, k_turned, v_turned, keys, padded, scale,
                       out.data + b * out.picture + h * D, out.row, logs + (b * heads + h) * queries, scores);
     }
+  }
 }
 
 template <int D>
-void backward_all(int64_t pictures, int64_t heads, int64_t queries, int64_t keys, float scale, const Rows& q, const Rows& k, const Rows& v,
-                  const Rows& out, const Rows& grad, const Rows& dq, const Rows& dk, const Rows& dv, const float* logs) {
+void backward_all(int threads, int64_t pictures, int64_t heads, int64_t queries, int64_t keys, float scale, const Rows& q, const Rows& k,
+                  const Rows& v, const Rows& out, const Rows& grad, const Rows& dq, const Rows& dk, const Rows& dv, const float* logs) {
   const int64_t padded = (keys + 15) / 16 * 16;
-  Room room(padded * 4 * D);
-  float *k_turned = room.at, *v_turned = k_turned + D * padded, *dk_turned = v_turned + D * padded, *dv_turned = dk_turned + D * padded;
-  for (int64_t b = 0; b < pictures; b++)
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+  for (int64_t b = 0; b < pictures; b++) {
+    Room room(padded * 4 * D);
+    float *k_turned = room.at, *v_turned = k_turned + D * padded, *dk_turned = v_turned + D * padded, *dv_turned = dk_turned + D * padded;
     for (int64_t h = 0; h < heads; h++) {
       turn<D>(k.data + b * k.picture + h * D, k.row, keys, padded, k_turned);
       turn<D>(v.data + b * v.picture + h * D, v.row, keys, padded, v_turned);
@@ -139,18 +142,19 @@ void backward_all(int64_t pictures, int64_t heads, int64_t queries, int64_t keys
           dv.data[b * dv.picture + h * D + j * dv.row + d] = dv_turned[d * padded + j];
         }
     }
+  }
 }
 
 }  // namespace
 
 #define BY_WIDTH(F) (width == 4 ? F<4> : width == 8 ? F<8> : F<12>)
 
-extern "C" void narrow_forward(int64_t width, int64_t pictures, int64_t heads, int64_t queries, int64_t keys, float scale, Rows q, Rows k,
-                               Rows v, Rows out, float* logs) {
-  BY_WIDTH(forward_all)(pictures, heads, queries, keys, scale, q, k, v, out, logs);
+extern "C" void narrow_forward(int threads, int64_t width, int64_t pictures, int64_t heads, int64_t queries, int64_t keys, float scale,
+                               Rows q, Rows k, Rows v, Rows out, float* logs) {
+  BY_WIDTH(forward_all)(threads, pictures, heads, queries, keys, scale, q, k, v, out, logs);
 }
 
-extern "C" void narrow_backward(int64_t width, int64_t pictures, int64_t heads, int64_t queries, int64_t keys, float scale, Rows q, Rows k,
-                                Rows v, Rows out, Rows grad, Rows dq, Rows dk, Rows dv, const float* logs) {
-  BY_WIDTH(backward_all)(pictures, heads, queries, keys, scale, q, k, v, out, grad, dq, dk, dv, logs);
+extern "C" void narrow_backward(int threads, int64_t width, int64_t pictures, int64_t heads, int64_t queries, int64_t keys, float scale,
+                                Rows q, Rows k, Rows v, Rows out, Rows grad, Rows dq, Rows dk, Rows dv, const float* logs) {
+  BY_WIDTH(backward_all)(threads, pictures, heads, queries, keys, scale, q, k, v, out, grad, dq, dk, dv, logs);
 }

@@ -23,7 +23,7 @@ from facechain_ext.training.checkpoint import default_folder, prepare
 
 SOURCE = Path(__file__).with_name("narrow.cpp")
 WIDTHS = (4, 8, 12)
-FLAGS = ("-O3", "-march=native", "-ffast-math", "-std=c++17", "-shared", "-fPIC")
+FLAGS = ("-O3", "-march=native", "-ffast-math", "-std=c++17", "-shared", "-fPIC", "-fopenmp")
 
 _plain = F.scaled_dot_product_attention
 
@@ -94,7 +94,11 @@ class _Attention(torch.autograd.Function):
         out, logs = torch.empty_like(q, memory_format=torch.contiguous_format), torch.empty(pictures, heads, queries)
         sizes = (width, pictures, heads, queries, k.shape[1])
         compiled().narrow_forward(
-            *map(ctypes.c_int64, sizes), ctypes.c_float(scale), *map(_rows, (q, k, v, out)), ctypes.c_void_p(logs.data_ptr())
+            torch.get_num_threads(),
+            *map(ctypes.c_int64, sizes),
+            ctypes.c_float(scale),
+            *map(_rows, (q, k, v, out)),
+            ctypes.c_void_p(logs.data_ptr()),
         )
         ctx.save_for_backward(q, k, v, out, logs)
         ctx.sizes, ctx.scale = sizes, scale
@@ -106,7 +110,7 @@ class _Attention(torch.autograd.Function):
         back = _packed(grads[0])
         found = tuple(torch.empty_like(one, memory_format=torch.contiguous_format) for one in (q, k, v))
         compiled().narrow_backward(
-            *map(ctypes.c_int64, ctx.sizes), ctypes.c_float(ctx.scale), *map(_rows, (q, k, v, out, back, *found)),
+            torch.get_num_threads(), *map(ctypes.c_int64, ctx.sizes), ctypes.c_float(ctx.scale), *map(_rows, (q, k, v, out, back, *found)),
             ctypes.c_void_p(logs.data_ptr()),
         )  # fmt: skip
         return (*(one.transpose(1, 2) for one in found), None)

@@ -44,9 +44,11 @@ def test_the_kernel_computes_what_torch_does(monkeypatch):
     used = []
     apply = narrow._Attention.apply
     monkeypatch.setattr(narrow._Attention, "apply", lambda *given: used.append(1) or apply(*given))
-    for shape, keys in (((2, 3, 5, 4), 77), ((1, 8, 64, 8), 64), ((2, 2, 16, 4), 16), ((2, 1, 3, 8), 1)):
+    for threads, shape, keys in ((1, (2, 3, 5, 4), 77), (1, (1, 8, 64, 8), 64), (2, (5, 2, 16, 4), 16), (2, (2, 1, 3, 12), 1)):
+        torch.set_num_threads(threads)
         for mine, theirs in zip(*by_both(shape, keys), strict=True):
             assert mine.shape == theirs.shape and torch.allclose(mine.double(), theirs, atol=2e-5)
+    torch.set_num_threads(1)
     assert len(used) == 4
     for mine, theirs in zip(*by_both((2, 2, 9, 4), 20, torch.bfloat16), strict=True):
         assert mine.dtype == torch.bfloat16 and torch.allclose(mine.double(), theirs, atol=0.05)
