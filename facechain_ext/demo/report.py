@@ -46,6 +46,7 @@ from facechain_ext.training.likeness import GALLERY, ceiling, embed
 from facechain_ext.training.parallel import ParallelAdapter, attach_parallel, read_parallel
 from facechain_ext.training.people import TESTED, picture
 from facechain_ext.training.reader import read, right, unseen
+from facechain_ext.training.vae import told_apart
 
 NAME, SUMMARY = "demo-report", "Measure the demo model: a table and a picture sheet."
 SHOWN = 8
@@ -298,6 +299,8 @@ def figures(bench: Bench, keep: dict[str, Run]) -> Iterator[Figure]:
     settings = bench.settings
     top, answers = ceiling(bench.judge, seen, bench.people), right(bench.reader, unseen(max(settings.people, 20)))
     yield Figure(name="ceiling: judge on real renders", value=top, bar="≥ 95 %", held=top >= 0.95)
+    through = told_apart(bench.host.networks.vae, bench.people, judge=bench.judge)
+    yield Figure(name="ceiling: judge on real renders through the VAE", value=through, bar="", held=None)
     yield Figure(name="ceiling: reader on real renders", value=answers, bar="", held=None)
     off, on = keep.setdefault("off", bench.run()), keep.setdefault("on", bench.run(photos=1))
     alike, without = bench.likeness(on), bench.likeness(off)

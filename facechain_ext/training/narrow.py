@@ -51,7 +51,7 @@ def compiled() -> ctypes.CDLL:
     if not possible():
         raise BadInput("--narrow needs a CPU with AVX-512 and the compiler g++: leave it out here.")
     text = SOURCE.read_bytes()
-    target = default_folder("kernels") / f"narrow-{hashlib.sha256(text + torch.__version__.encode()).hexdigest()[:12]}.so"
+    target = default_folder("kernels") / f"narrow-{hashlib.sha256(text + " ".join((*FLAGS, torch.__version__)).encode()).hexdigest()[:12]}.so"
     if not target.exists():
         prepare(target.parent)
         partial = target.with_name(f"{target.name}.{os.getpid()}.partial")

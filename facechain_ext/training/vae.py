@@ -157,14 +157,18 @@ def through(vae: AutoencoderKL, pictures: np.ndarray, autocast: bool = False) ->
         return to_pictures(vae.decode(vae.encode(to_tensor(pictures).to(vae.device)).latent_dist.mean).sample)
 
 
-def told_apart(vae: AutoencoderKL, people: Sequence[int], autocast: bool = False) -> float:
-    """The judge's ceiling on pictures that went through the VAE: a query per style, ranked by galleries of untouched pictures."""
+def told_apart(vae: AutoencoderKL, people: Sequence[int], autocast: bool = False, judge: nn.Module | None = None) -> float:
+    """The judge's ceiling on pictures that went through the VAE: a query per style, ranked by galleries of untouched pictures.
+
+    judge: another than the one that comes with the product.
+    """
     from facechain_ext.demo.judge import Judge, view
     from facechain_ext.training.likeness import GALLERY, embed
     from facechain_ext.training.recognition import rank_first
 
-    judge = Judge()
-    judge.load_state_dict(load_weights(JUDGE))
+    if judge is None:
+        judge = Judge()
+        judge.load_state_dict(load_weights(JUDGE))
     queries, galleries = [], []
     for number in people:
         rng = np.random.default_rng((5, number))
