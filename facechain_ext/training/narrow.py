@@ -23,7 +23,9 @@ from facechain_ext.training.checkpoint import default_folder, prepare
 
 SOURCE = Path(__file__).with_name("narrow.cpp")
 WIDTHS = (4, 8, 12)
-FLAGS = ("-O3", "-march=native", "-ffast-math", "-std=c++17", "-shared", "-fPIC", "-fopenmp")
+# Not -ffast-math as a whole: with it g++ links what switches denormal numbers off in the whole process that loads the kernel.
+FAST = ("-fassociative-math", "-freciprocal-math", "-ffinite-math-only", "-fno-signed-zeros", "-fno-trapping-math", "-fno-math-errno")
+FLAGS = ("-O3", "-march=native", *FAST, "-std=c++17", "-shared", "-fPIC", "-fopenmp")
 
 _plain = F.scaled_dot_product_attention
 
@@ -50,8 +52,8 @@ def compiled() -> ctypes.CDLL:
     """The kernel, compiled once and kept in the user's cache folder. BadInput."""
     if not possible():
         raise BadInput("--narrow needs a CPU with AVX-512 and the compiler g++: leave it out here.")
-    text = SOURCE.read_bytes()
-    target = default_folder("kernels") / f"narrow-{hashlib.sha256(text + " ".join((*FLAGS, torch.__version__)).encode()).hexdigest()[:12]}.so"
+    recipe = SOURCE.read_bytes() + " ".join((*FLAGS, torch.__version__)).encode()
+    target = default_folder("kernels") / f"narrow-{hashlib.sha256(recipe).hexdigest()[:12]}.so"
     if not target.exists():
         prepare(target.parent)
         partial = target.with_name(f"{target.name}.{os.getpid()}.partial")

@@ -13,9 +13,9 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
 LACKING = "The browser tests need Chromium: install it (Debian: apt-get install chromium), or leave them out (--ignore=tests/browser)."
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Any]:
-    """A headless Chromium of this machine's."""
+    """A headless Chromium of this machine's; gone after these tests, for its event loop would be in the way of others."""
     from playwright.sync_api import sync_playwright
 
     path = next(filter(None, map(shutil.which, BROWSERS)), None)

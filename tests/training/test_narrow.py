@@ -71,3 +71,12 @@ def test_a_machine_without_a_compiler_is_told(monkeypatch):
     monkeypatch.setattr(narrow.shutil, "which", lambda name: None)
     with pytest.raises(BadInput, match="g\\+\\+"):
         narrow.use_narrow_heads()
+
+
+def test_the_kernel_leaves_the_process_as_it_is():
+    """A library linked by -ffast-math would make every number below 1e-38 zero, in everything that runs beside it."""
+    if not narrow.possible():
+        return
+    narrow.use_narrow_heads()
+    small = torch.tensor(1e-39) * torch.ones(())
+    assert small.item() > 0
