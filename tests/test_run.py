@@ -72,6 +72,11 @@ def instead_of_pip(clone: Path, source: str) -> None:
     main.write_text(source)
 
 
+def hear_signals() -> None:
+    """In the child before it begins: a build machine may run everything with Ctrl-C switched off."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def environment(**more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in ("FACECHAIN_VENV", "PYTHONPATH", "CI")}
     unreachable = {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "1", "PIP_NO_CACHE_DIR": "1"}
@@ -171,8 +176,9 @@ def test_exit_code_of_the_child_comes_through(ready):
 def test_a_signal_reaches_the_child(ready):
     assert start(ready, "portrait").returncode == 0  # installed: what follows is the child alone
     child = subprocess.Popen(
-        [sys.executable, str(ready / "run.py"), "portrait", "--wait"], env=environment(), stdout=subprocess.PIPE, text=True
-    )
+        [sys.executable, str(ready / "run.py"), "portrait", "--wait"],
+        env=environment(), stdout=subprocess.PIPE, text=True, preexec_fn=hear_signals,
+    )  # fmt: skip
     assert child.stdout and child.stdout.readline() == "waiting\n"
     child.send_signal(signal.SIGINT)
     assert child.wait(PATIENCE) == 130
@@ -301,7 +307,8 @@ def test_an_installation_can_be_stopped_and_leaves_no_process_behind(ready, numb
     note = ready / "pid"
     instead_of_pip(ready, f"import os, time\nopen({str(note)!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)\n")
     (ready / "requirements" / "standalone.lock.txt").write_text("x==1\n")
-    child = subprocess.Popen([sys.executable, str(ready / "run.py"), "portrait"], env=environment(), stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, str(ready / "run.py"), "portrait"]
+    child = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True, preexec_fn=hear_signals)
     while not (note.exists() and note.read_text()):
         assert child.poll() is None
         time.sleep(0.02)

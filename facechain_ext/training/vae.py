@@ -209,14 +209,21 @@ def begin_with_colours(vae: AutoencoderKL) -> None:
     lanes.straight(vae.quant_conv)
     lanes.straight(vae.post_quant_conv)
     for block in vae.encoder.down_blocks[:-1]:
-        lanes.pass_on(block.downsamplers[0].conv, torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 0.0]]) / 4)
+        lanes.pass_on(_conv(block, "downsamplers"), torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 0.0]]) / 4)
     for block in vae.decoder.up_blocks[:-1]:
-        lanes.pass_on(block.upsamplers[0].conv, torch.outer(torch.tensor([1.0, 2.0, 1.0]), torch.tensor([1.0, 2.0, 1.0])) / 16)
+        lanes.pass_on(_conv(block, "upsamplers"), torch.outer(torch.tensor([1.0, 2.0, 1.0]), torch.tensor([1.0, 2.0, 1.0])) / 16)
     lanes.enter(vae.encoder.conv_in, 3)
     vae.encoder.conv_in.weight[lanes.colours[3], :, 1] = 0.7 * torch.tensor([-1.0, 0.0, 1.0])
     lanes.enter(vae.decoder.conv_in, VAE["latent_channels"])
     lanes.leave(vae.encoder.conv_norm_out, vae.encoder.conv_out, VAE["latent_channels"])
     lanes.leave(vae.decoder.conv_norm_out, vae.decoder.conv_out, 3)
+
+
+def _conv(block: nn.Module, samplers: str) -> nn.Conv2d:
+    """The convolution that changes the size at the end of a block."""
+    found = block.get_submodule(f"{samplers}.0.conv")
+    assert isinstance(found, nn.Conv2d)
+    return found
 
 
 class _Lanes:
