@@ -22,7 +22,7 @@ from facechain_ext.training.checkpoint import default_folder, load_weights
 from facechain_ext.training.device import choose_device, fused, optimise, pace_of, rate_at
 from facechain_ext.training.latents import LatentSet, open_set
 from facechain_ext.training.loop import train
-from facechain_ext.training.noise import add_noise, mean_weight, sample, snr_weight
+from facechain_ext.training.noise import add_noise, coarse_weight, mean_weight, sample, snr_weight
 from facechain_ext.training.tokens import tokens_of
 from facechain_ext.training.vae import FINISHED, build_vae, to_pictures
 
@@ -52,6 +52,7 @@ class BaseSettings(Common):
     drop: float = option(0.1, "share of captions left out")
     snr: float = option(5.0, "cap of the signal-to-noise weight (min-SNR); 0: every step of the noise weighs the same")
     broad: float = option(50.0, "extra weight of the error of a picture's mean: norms this narrow hide it, and it is the colours")
+    coarse: float = option(1.0, "extra weight of noisy steps in multiples of noise by signal: a picture's plan is made there; 0: none")
     vae: str = option("", "the VAE's weights for sample sheets; empty: those train-vae finished")
 
 
@@ -89,7 +90,8 @@ class BaseTrainee:
         difference = found.float() - noise
         error, mean = difference.square().mean(dim=(1, 2, 3)), difference.mean(dim=(2, 3)).square().mean(dim=1)
         told = mean_weight(times, difference[0, 0].numel())
-        loss = ((error + settings.broad * told * mean) * snr_weight(times, settings.snr)).mean()
+        both = coarse_weight(times, settings.coarse) * error + settings.broad * told * mean
+        loss = (both * snr_weight(times, settings.snr)).mean()
         norm = optimise(loss, self.optimiser, self.parameters, rate_at(number, settings))
         self.average.follow(number)
         means = (told * mean).sum().item() / told.sum().item() * difference[0, 0].numel()  # 1 where nothing is known of them

@@ -26,6 +26,12 @@ def snr_weight(times: Tensor, cap: float) -> Tensor:
     return ratio.clamp(max=cap) / ratio
 
 
+def coarse_weight(times: Tensor, share: float) -> Tensor:
+    """1 + share·√(1/SNR): what is settled while it is noisy (who stands where, in which light) is told by tiny errors there. [B]"""
+    alpha = ALPHAS.to(times.device)[times]
+    return 1 + share * ((1 - alpha) / alpha).sqrt()
+
+
 def mean_weight(times: Tensor, cells: int) -> Tensor:
     """How far the mean of a picture's noise can be told from its noisy latents of so many cells: near 0 where hardly noisy, to 0.9. [B]
 

@@ -22,7 +22,7 @@ from facechain_ext.training.checkpoint import save_weights
 from facechain_ext.training.commands import COMMANDS
 from facechain_ext.training.device import rate_at
 from facechain_ext.training.likeness import LikenessSettings
-from facechain_ext.training.noise import ALPHAS, add_noise, mean_weight, snr_weight
+from facechain_ext.training.noise import ALPHAS, add_noise, coarse_weight, mean_weight, snr_weight
 from facechain_ext.training.recognition import HAIR, kinds_of, margin_loss, rank_first, sizes_of
 from facechain_ext.training.tokens import tokens_of
 
@@ -55,6 +55,12 @@ def test_the_weight_of_means_is_what_the_best_linear_guess_explains():
         alpha = float(ALPHAS[time])
         explained = np.corrcoef(alpha**0.5 * m + (1 - alpha) ** 0.5 * n, n)[0, 1] ** 2
         assert float(mean_weight(torch.tensor([time]), 256)) == pytest.approx(explained, abs=0.01)
+
+
+def test_noisy_steps_weigh_more():
+    times = torch.arange(1000)
+    assert torch.allclose(coarse_weight(times, 2.0), 1 + 2 / theirs_snr().sqrt(), rtol=1e-3)
+    assert torch.equal(coarse_weight(times, 0.0), torch.ones(1000))
 
 
 def theirs_snr():
