@@ -126,9 +126,11 @@ class Tab:
         return f'<template class="facechain-hello" data-language="{visitor.language}"></template>'
 
     def defaults(self, _visitor: Visitor) -> tuple[Any, ...]:
-        """What the Portrait page begins with."""
+        """What the Portrait page begins with, where the settings have changed since it was built: a late answer undoes nobody's typing."""
         found = self.wires.studio.defaults()
-        return tuple(gr.update(value=getattr(found, name)) for name in DEFAULTS)
+        built = {name: option_of(name).default for name in DEFAULTS} | self.portrait.starts
+        new = {name: getattr(found, name) for name in DEFAULTS}
+        return tuple(gr.update() if value == built[name] else gr.update(value=value) for name, value in new.items())
 
     def lists(self, visitor: Visitor) -> tuple[Any, ...]:
         """The subjects in the visitor's language, and what the lists offer now."""

@@ -59,6 +59,7 @@ class Portrait:
 
     def __init__(self, wires: Wires) -> None:
         self.wires = wires
+        self.starts: dict[str, Any] = {}  # what the page was built with
         with gr.Column(elem_classes=["facechain-portrait"]):
             wires.html("first")
             wires.trouble("first-trouble")
@@ -89,7 +90,7 @@ class Portrait:
                 self._control(option, makes.get(option, gr.Dropdown))
 
     def _control(self, name: str, make: Any) -> None:
-        start = getattr(self.wires.studio.defaults(), name)
+        start = self.starts[name] = getattr(self.wires.studio.defaults(), name)
         more: dict[str, Any] = {"value": start}
         if name in ("width", "height"):
             more |= dict(zip(("minimum", "maximum", "step"), SIDES, strict=True))

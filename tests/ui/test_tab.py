@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -78,6 +79,16 @@ def test_the_page_is_built_and_nothing_of_it_is_saved_as_a_default(studio):
     named = [one.elem_id for one in Page.made if one.elem_id]
     assert len(named) == len(set(named))
     assert all(one.do_not_save_to_config for one in Page.made)
+
+
+def test_what_is_typed_before_the_page_is_filled_stays(visit):
+    """The answer to the arrival may come late; it writes only what the settings changed since the page was built."""
+    visit.set("steps", 3)
+    visit.press("arrive")
+    assert visit.values[visit.tab.wires["steps"]] == 3
+    visit.studio.set_settings(replace(visit.studio.settings(), steps=17))
+    visit.press("arrive")
+    assert visit.values[visit.tab.wires["steps"]] == 17
 
 
 def test_a_page_that_arrives_is_filled(visit):
