@@ -81,8 +81,9 @@ class Page:
         return self.part(name).inner_text()
 
     def open(self, name: str) -> None:
-        """Unfold something."""
+        """Unfold something, and wait as long as a hand takes: gradio 6 mounts what is inside only now, its values later."""
         self.part(name).locator(".label-wrap").first.click()
+        self.page.wait_for_timeout(700)
 
     def turn(self, number: int) -> None:
         """Another page: 0 Portrait, 1 People, 2 History, 3 Setup."""
