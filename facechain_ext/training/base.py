@@ -22,6 +22,7 @@ from facechain_ext.training.checkpoint import default_folder, load_weights
 from facechain_ext.training.device import choose_device, fused, optimise, pace_of, rate_at
 from facechain_ext.training.latents import LatentSet, open_set
 from facechain_ext.training.loop import train
+from facechain_ext.training.muon import muon_and_adamw
 from facechain_ext.training.noise import add_noise, coarse_weight, mean_weight, sample, snr_weight
 from facechain_ext.training.tokens import tokens_of
 from facechain_ext.training.vae import FINISHED, build_vae, to_pictures
@@ -53,9 +54,11 @@ class BaseSettings(Common):
     snr: float = option(5.0, "cap of the signal-to-noise weight (min-SNR); 0: every step of the noise weighs the same")
     broad: float = option(50.0, "extra weight of the error of a picture's mean: norms this narrow hide it, and it is the colours")
     coarse: float = option(1.0, "extra weight of noisy steps in multiples of noise by signal: a picture's plan is made there; 0: none")
+    muon: float = option(0.0, "size of Muon's steps in multiples of the rate (AdamW's are 0.2) for hidden matrices; 0: AdamW alone")
     vae: str = option("", "the VAE's weights for sample sheets; empty: those train-vae finished")
 
 
+OUTER = ("conv_in", "conv_out", "token_embedding", "position_embedding")
 MAY_CHANGE = {"pictures", "pairs"}
 
 
@@ -74,7 +77,10 @@ class BaseTrainee:
         self.unet.train()
         self.text.train()
         self.parameters = [*self.unet.parameters(), *self.text.parameters()]
-        self.optimiser = torch.optim.AdamW(self.parameters, lr=settings.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=fused(device))
+        if settings.muon:
+            self.optimiser = muon_and_adamw((self.unet, self.text), OUTER, settings.rate, settings.muon, fused(device))
+        else:
+            self.optimiser = torch.optim.AdamW(self.parameters, lr=settings.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=fused(device))
         self.average = Average({"unet": self.unet, "text": self.text}, settings.decay)
         self.no_words = tokens_of([""])
 

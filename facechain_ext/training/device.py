@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any, Protocol
 
 import cv2
 import torch
@@ -56,9 +57,16 @@ def rate_at(step: int, settings: Common) -> float:
     return settings.rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, way))))
 
 
-def optimise(
-    loss: torch.Tensor, optimiser: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], rate: float, clip: float = 1.0
-) -> float:
+class Optimiser(Protocol):
+    """What is used of torch's optimisers."""
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]: ...
+    def zero_grad(self, set_to_none: bool = True) -> None: ...
+    def step(self) -> Any: ...
+
+
+def optimise(loss: torch.Tensor, optimiser: Optimiser, parameters: Iterable[nn.Parameter], rate: float, clip: float = 1.0) -> float:
     """One step of the optimiser; the gradient's norm before clipping."""
     optimiser.zero_grad(set_to_none=True)
     loss.backward()

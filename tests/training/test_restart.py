@@ -35,8 +35,9 @@ def trainee_of(tmp_path, monkeypatch):
         if name == "judge":
             return judge.trainee(judge.LikenessSettings(steps=4, batch=2, pictures=2, tested=2, warmup=2, device="cpu"))
         settings = base.BaseSettings(
-            steps=4, batch=2, pictures=12, data=str(tmp_path / "set"), pairs=str(tmp_path / "pairs"), pair_every=2, warmup=2
-        )
+            steps=4, batch=2, pictures=12, data=str(tmp_path / "set"), pairs=str(tmp_path / "pairs"), pair_every=2, warmup=2,
+            muon=0.5 if name == "base with Muon" else 0.0,
+        )  # fmt: skip
         return base.BaseTrainee(settings, cpu)
 
     return make
@@ -50,7 +51,7 @@ def write_set(folder, count, size):
     (folder / "set.json").write_text(f'{{"done": {count}}}')
 
 
-@pytest.mark.parametrize("name", ["vae", "judge", "base"])
+@pytest.mark.parametrize("name", ["vae", "judge", "base", "base with Muon"])
 def test_stop_and_go_on_is_bit_equal_to_going_through(trainee_of, tmp_path, name):
     pace = {"log_every": 1, "sheet_every": 3}
     train(trainee_of(name), tmp_path / "through", {"a": 1}, 7, Pace(steps=4, **pace))

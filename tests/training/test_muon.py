@@ -1,0 +1,54 @@
+"""Muon's steps: against torch's own for matrices, and by singular values."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from facechain_ext.training.muon import Muon, muon_and_adamw, orthogonal
+
+
+def test_steps_are_those_of_torch() -> None:
+    torch.manual_seed(1)
+    ours = [nn.Parameter(torch.randn(shape)) for shape in ((8, 24), (24, 8), (8, 24), (16, 16))]
+    theirs = [nn.Parameter(weight.detach().clone()) for weight in ours]
+    mine = Muon(ours, lr=1e-2, size=0.2, momentum=0.9, weight_decay=0.1)
+    reference = torch.optim.Muon(theirs, lr=1e-2, momentum=0.9, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    for _ in range(4):
+        for one, other in zip(ours, theirs, strict=True):
+            one.grad = torch.randn_like(one)
+            other.grad = one.grad.clone()
+        mine.step()
+        reference.step()
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, atol=2e-4, rtol=0)  # a step is about 2e-3; bfloat16 has three digits
+
+
+def test_kernels_are_outputs_by_all_that_comes_in() -> None:
+    torch.manual_seed(2)
+    kernel = nn.Parameter(torch.randn(6, 5, 3, 3))
+    matrix = nn.Parameter(kernel.detach().reshape(6, 45).clone())
+    kernel.grad = torch.randn_like(kernel)
+    matrix.grad = kernel.grad.reshape(6, 45).clone()
+    Muon([kernel], lr=0.1).step()
+    Muon([matrix], lr=0.1).step()
+    assert torch.equal(kernel.reshape(6, 45), matrix)
+
+
+def test_directions_stay_and_lengths_become_one() -> None:
+    torch.manual_seed(3)
+    given = torch.randn(2, 20, 12)
+    left, _, right = torch.linalg.svd(given, full_matrices=False)
+    along = left.mT @ orthogonal(given) @ right.mT
+    lengths = along.diagonal(dim1=1, dim2=2)
+    assert lengths.min() > 0.6 and lengths.max() < 1.25
+    assert (along - torch.diag_embed(lengths)).abs().max() < 0.06
+
+
+def test_norms_words_and_outer_layers_are_left_to_adamw() -> None:
+    network = nn.ModuleDict(
+        {"conv_in": nn.Conv2d(4, 8, 3), "block": nn.ModuleDict({"conv": nn.Conv2d(8, 8, 3), "norm": nn.GroupNorm(2, 8)})}
+    )
+    both = muon_and_adamw((network,), ("conv_in",), 1e-3, 0.2, fused=False)
+    assert [weight.shape for weight in both.parts[0].param_groups[0]["params"]] == [(8, 8, 3, 3)]
+    assert len(both.parts[1].param_groups[0]["params"]) == 5  # conv_in's two, conv's bias, the norm's two
