@@ -11,6 +11,7 @@ import difflib
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from facechain_ext.errors import BadInput
@@ -55,6 +56,7 @@ def option(default: T, *, label: str, help: str, **more: Any) -> T:
     return field(default=default, metadata={KEY: Option(label=label, help=help, **more)})
 
 
+@cache
 def fields_of(cls: type) -> tuple[Field, ...]:
     """The declared options of a class in order; fields without a declaration are not options."""
     hints = get_type_hints(cls)

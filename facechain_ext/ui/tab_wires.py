@@ -104,6 +104,7 @@ class Wires:
             results = [*(found if isinstance(found, tuple) else (found,)), *([said] if troubled else [])]
             return results if len(results) > 1 else results[0]
 
+        respond.__annotations__ = {"request": gr.Request}  # as a value: gradio would compile the text anew for each of a hundred
         return respond
 
 
