@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import gradio as gr
+from gradio.context import Context
 
 HIDDEN = "facechain-hidden"
 
@@ -80,6 +81,24 @@ def localization() -> str | None:
     except ImportError:
         return None
     return getattr(shared.opts, "localization", None)
+
+
+class _Rendered(gr.Blocks):
+    """Blocks that a WebUI renders into its own. gradio would build an application for them when they are left, which nobody serves."""
+
+    def __exit__(self, exc_type: type[BaseException] | None = None, *args: Any) -> None:
+        if exc_type is not None or self.parent is not None:
+            super().__exit__(exc_type, *args)
+            return
+        super(gr.Blocks, self).__exit__(exc_type, *args)
+        Context.root_block = None
+        self.exited = True
+
+
+def whole_page(title: str) -> gr.Blocks:
+    """What a tab is built in: in a WebUI half as long as plain gr.Blocks."""
+    make = _Rendered if host_components() is not None else gr.Blocks
+    return make(title=title, analytics_enabled=False)
 
 
 def page_of(label: str, elem_id: str) -> Any:

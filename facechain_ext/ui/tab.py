@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from facechain_ext.ui import tab_history, tab_people, tab_pictures, tab_portrait, tab_style, tab_who
-from facechain_ext.ui.gradio_versions import HIDDEN, named, page_of, senders, unsaved_all
+from facechain_ext.ui.gradio_versions import HIDDEN, named, page_of, senders, unsaved_all, whole_page
 from facechain_ext.ui.ids import element
 from facechain_ext.ui.studio import Studio
 from facechain_ext.ui.tab_history import HistoryPage
@@ -24,7 +24,7 @@ PAGES = ("portrait", "people", "history", "setup")
 
 def build(studio: Studio) -> gr.Blocks:
     """The page of a studio."""
-    with gr.Blocks(title="FaceChain", analytics_enabled=False) as page:
+    with whole_page("FaceChain") as page:
         Tab(studio)
     unsaved_all(page)
     return page

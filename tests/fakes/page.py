@@ -139,6 +139,9 @@ def gradio() -> ModuleType:
     made.__version__ = "3.41.2"
     for kind in ARGUMENTS:
         setattr(made, kind, type(kind, (Component,), {"kind": kind}))
+    made.Blocks.parent, made.Blocks.exited = None, False
+    made.context = ModuleType("gradio.context")
+    made.context.Context = type("Context", (), {"root_block": None})
     made.Blocks.blocks = property(lambda _self: dict(enumerate(Page.made)))
     made.Request = Request
     made.update = lambda **changes: {"__type__": "update", **changes}
@@ -223,6 +226,7 @@ def install(monkeypatch: Any, models: Path, *, opts: dict[str, Any] | None = Non
     package = ModuleType("modules")
     monkeypatch.setitem(sys.modules, "modules", package)
     monkeypatch.setitem(sys.modules, "gradio", gr)
+    monkeypatch.setitem(sys.modules, "gradio.context", gr.context)
     for name, module in made.items():
         setattr(package, name, module)
         monkeypatch.setitem(sys.modules, f"modules.{name}", module)
