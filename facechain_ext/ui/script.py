@@ -6,6 +6,7 @@ Whatever fails, the picture is made; with `strict` over the API the request is r
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -227,7 +228,16 @@ def on_ui_tabs() -> list[tuple[Any, str, str]]:
 
 
 def register() -> None:
-    """Register our callbacks; once, however often the WebUI loads its scripts."""
+    """Register our callbacks; once, however often the WebUI loads its scripts.
+
+    In a thread of its own, and waited for: the host looks at the whole stack of whoever registers, and searches all loaded modules
+    for every frame of the import in which this is called. That was most of what we added to its start.
+    """
+    with ThreadPoolExecutor(1) as shallow:
+        shallow.submit(_register).result()
+
+
+def _register() -> None:
     settings.register(script_callbacks.on_cfg_denoiser, denoising)
     settings.register(script_callbacks.on_ui_settings, settings.on_ui_settings)
     settings.register(script_callbacks.on_app_started, api.on_app_started)
