@@ -16,6 +16,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from facechain_ext.demo.architecture import CLIP, UNET, VAE
 from facechain_ext.errors import BadInput
+from facechain_ext.hosts.standalone.checkpoint import load_networks
 from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import default_folder, load_weights
@@ -54,6 +55,7 @@ class BaseSettings(Common):
     snr: float = option(5.0, "cap of the signal-to-noise weight (min-SNR); 0: every step of the noise weighs the same")
     broad: float = option(50.0, "extra weight of the error of a picture's mean: norms this narrow hide it, and it is the colours")
     coarse: float = option(1.0, "extra weight of noisy steps in multiples of noise by signal: a picture's plan is made there; 0: none")
+    begin: str = option("", "checkpoint to begin with, as export-base wrote it; empty: fresh networks")
     muon: float = option(0.0, "size of Muon's steps in multiples of the rate (AdamW's are 0.2) for hidden matrices; 0: AdamW alone")
     vae: str = option("", "the VAE's weights for sample sheets; empty: those train-vae finished")
 
@@ -74,6 +76,10 @@ class BaseTrainee:
         self.pairs = open_set(Path(settings.pairs)) if settings.pairs else None
         self.unet = UNet2DConditionModel(**UNET).to(device)
         self.text = CLIPTextModel(CLIPTextConfig(**CLIP)).to(device)
+        if settings.begin:
+            begun = load_networks(Path(settings.begin), device, torch.float32)
+            self.unet.load_state_dict(begun.unet.state_dict())
+            self.text.load_state_dict(begun.text_encoder.state_dict())
         self.unet.train()
         self.text.train()
         self.parameters = [*self.unet.parameters(), *self.text.parameters()]

@@ -38,6 +38,7 @@ from facechain_ext.training.export import CHECKPOINT
 from facechain_ext.training.fair import Outside
 from facechain_ext.training.latents import HEIGHT, LatentSet, open_set
 from facechain_ext.training.loop import train
+from facechain_ext.training.muon import MuonAndAdamW
 from facechain_ext.training.noise import add_noise, sample, snr_weight
 from facechain_ext.training.parallel import ParallelAdapter, attach_parallel, parallel_tensors
 from facechain_ext.training.subjects import DrawnPeople, Example, Source
@@ -77,6 +78,7 @@ class FactSettings(Common):
     drop_words: float = option(0.05, "share of pictures without the caption alone")
     several: float = option(0.2, "share of steps with two to four references of each person")
     gates: float = option(10.0, "learning rate of the gates' openings in multiples of the others'")
+    muon: float = option(0.0, "size of Muon's steps in multiples of the rate (AdamW's are 0.2) for matrices; 0: AdamW alone")
     snr: float = option(0.0, "cap of the signal-to-noise weight (min-SNR); 0: every step of the noise weighs the same")
     parallel: bool = option(False, "ablation: parallel cross-attention, as IP-Adapter's, instead of the gate before the text")
 
@@ -125,8 +127,7 @@ class FactTrainee:
         self.encoder = encoder.to(device)
         self.adapter = build_adapter(settings, networks.unet, encoder).to(device).train()
         self.parameters = [*self.adapter.parameters()]
-        groups = _groups(self.adapter, settings.gates)
-        self.optimiser = torch.optim.AdamW(groups, lr=settings.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=fused(device))
+        self.optimiser = _optimiser(self.adapter, settings, fused(device))
         self.average = Average({"adapter": self.adapter}, settings.decay)
         self.no_words = tokens_tensor(networks, "")
 
@@ -286,11 +287,16 @@ def build_adapter(settings: FactSettings, unet: nn.Module, encoder: FaceEncoder)
     return made
 
 
-def _groups(adapter: nn.Module, gates: float) -> list[dict[str, Any]]:
+def _optimiser(adapter: nn.Module, settings: FactSettings, fused: bool) -> torch.optim.AdamW | MuonAndAdamW:
     """The gates' openings have a rate of their own and no decay: a scalar has far to go in small steps."""
-    openings = [value for key, value in adapter.named_parameters() if ".alpha_" in key]
-    others = [value for key, value in adapter.named_parameters() if ".alpha_" not in key]
-    return [{"params": others, "share": 1.0}, *([{"params": openings, "share": gates, "weight_decay": 0.0}] if openings else [])]
+    named = dict(adapter.named_parameters())
+    openings = [value for key, value in named.items() if ".alpha_" in key]
+    hidden = [value for key, value in named.items() if settings.muon and value.ndim == 2]
+    rest = [value for key, value in named.items() if ".alpha_" not in key and not (settings.muon and value.ndim == 2)]
+    groups = [{"params": rest, "share": 1.0}, *([{"params": openings, "share": settings.gates, "weight_decay": 0.0}] if openings else [])]
+    if hidden:
+        return MuonAndAdamW([{"params": hidden, "share": 1.0}], groups, settings.rate, settings.muon, fused)
+    return torch.optim.AdamW(groups, lr=settings.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=fused)
 
 
 def tokens_tensor(networks: Networks, text: str) -> Tensor:

@@ -40,7 +40,7 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, parameters: Iterable[nn.Parameter], lr: float, size: float = ADAMW, momentum: float = 0.95, weight_decay: float = 0.01
+        self, parameters: Iterable[Any], lr: float, size: float = ADAMW, momentum: float = 0.95, weight_decay: float = 0.01
     ) -> None:
         super().__init__(list(parameters), {"lr": lr, "size": size, "momentum": momentum, "weight_decay": weight_decay})
 
@@ -68,9 +68,9 @@ class Muon(torch.optim.Optimizer):
 
 
 class MuonAndAdamW:
-    """Muon for the matrices of hidden layers, AdamW for everything else; used like one optimiser."""
+    """Muon for the matrices of hidden layers, AdamW for everything else; used like one optimiser. Both take weights or groups of them."""
 
-    def __init__(self, hidden: Iterable[nn.Parameter], others: Iterable[nn.Parameter], lr: float, size: float, fused: bool) -> None:
+    def __init__(self, hidden: Iterable[Any], others: Iterable[Any], lr: float, size: float, fused: bool) -> None:
         self.parts = (Muon(hidden, lr, size), torch.optim.AdamW(list(others), lr=lr, betas=(0.9, 0.99), weight_decay=0.01, fused=fused))
 
     @property

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
 from facechain_ext.demo.architecture import CLIP, UNET, VAE
 from facechain_ext.errors import BadWeights
 from facechain_ext.hosts.standalone.checkpoint import build, load_networks
+from facechain_ext.training.base import BaseSettings, BaseTrainee
 from facechain_ext.training.checkpoint import save_weights
 from facechain_ext.training.export import ExportSettings, export
+from tests.training.test_restart import write_set
 
 
 def test_the_exported_checkpoint_holds_what_was_trained(tmp_path):
@@ -26,6 +29,24 @@ def test_the_exported_checkpoint_holds_what_was_trained(tmp_path):
         assert all(torch.equal(value.half().float(), theirs.state_dict()[key]) for key, value in ours.state_dict().items())
     model = json.loads((tmp_path / "out" / "checkpoint.yaml").read_text())["model"]
     assert model["params"]["unet_config"]["params"]["model_channels"] == 32
+
+
+def test_a_training_begins_with_an_exported_checkpoint(tmp_path):
+    torch.manual_seed(0)
+    unet, vae, text = build(UNET, VAE, CLIP)
+    parts = {"unet": unet, "text": text}
+    save_weights(tmp_path / "base.safetensors", {f"{name}.{k}": v for name, part in parts.items() for k, v in part.state_dict().items()})
+    save_weights(tmp_path / "vae.safetensors", vae.state_dict())
+    settings = ExportSettings(base=str(tmp_path / "base.safetensors"), vae=str(tmp_path / "vae.safetensors"))
+    write_set(tmp_path / "set", 2, (16, 16))
+    begun = BaseTrainee(
+        BaseSettings(begin=str(export(settings, tmp_path / "out")), data=str(tmp_path / "set"), pictures=2), torch.device("cpu")
+    )
+    for ours, theirs in ((unet, begun.unet), (text, begun.text)):
+        assert all(torch.equal(value.half().float(), theirs.state_dict()[key]) for key, value in ours.state_dict().items())
+    assert all(weight.requires_grad for weight in begun.parameters)
+    begun.step(0, np.random.default_rng(0))
+    assert not torch.equal(begun.unet.conv_in.weight, unet.conv_in.weight.half().float())
 
 
 def test_what_is_not_trained_yet_is_named(tmp_path):

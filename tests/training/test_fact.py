@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -136,13 +137,14 @@ def test_the_gates_begin_shut_and_only_the_adapter_learns():
     assert moved == {"resampler", "layers"} and all(float(layer.alpha_attn.detach()) for layer in one.adapter.gates())
 
 
-@pytest.mark.parametrize("kind", ["gates", "parallel"])
+@pytest.mark.parametrize("kind", ["gates", "gates with Muon", "parallel"])
 def test_stop_and_go_on_is_bit_equal_to_going_through(kind, tmp_path):
     singles = write_latents(tmp_path / "set", 6)
     extra = {"pairs": str(write_latents(tmp_path / "pairs", 3, people=2)), "pair_every": 2} if kind == "gates" else {}
 
     def make():
         settings = fact.FactSettings(steps=4, batch=2, warmup=1, latents=str(singles), several=0.5, parallel=kind == "parallel", **extra)
+        settings = replace(settings, muon=0.5) if kind == "gates with Muon" else settings
         return sheetless(fact.FactTrainee(settings, CPU, networks(), encoder(), fact.source_of(settings, tmp_path)))
 
     pace = {"log_every": 1}
