@@ -14,15 +14,13 @@ from diffusers import ControlNetModel
 from torch import Tensor
 
 from facechain_ext.demo.world import Drawing
-from facechain_ext.engine.checkpoints import write_tensors
 from facechain_ext.errors import BadInput
-from facechain_ext.hosts.standalone.checkpoint import Networks, load_networks
+from facechain_ext.hosts.standalone.checkpoint import Networks
 from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
-from facechain_ext.training.checkpoint import default_folder
 from facechain_ext.training.device import choose_device, fused, optimise, pace_of, rate_at
 from facechain_ext.training.export import CHECKPOINT
-from facechain_ext.training.frozen import Frozen, captions_of, listed, noise_error, squared, without_words
+from facechain_ext.training.frozen import Frozen, captions_of, finish, listed, networks_of, noise_error, squared, without_words
 from facechain_ext.training.latents import drawing_of, open_set
 from facechain_ext.training.loop import train
 from facechain_ext.training.people import PAINTED, TESTED, anyone, picture
@@ -186,19 +184,13 @@ def _skeleton_of(path: Path) -> Path:
     return path.parent / SKELETONS / f"{path.stem}.png"
 
 
-def finish(trainee: ControlTrainee, folder: Path) -> None:
-    """Write the averaged ControlNet in float16, in diffusers' layout."""
-    write_tensors({key: value.half().contiguous() for key, value in trainee.weights().items()}, folder / FINISHED, trainee.metadata())
-
-
 def main(argv: Sequence[str]) -> None:
     """Command line."""
     settings, folder = parse(ControlSettings, NAME, SUMMARY, argv)
     device = choose_device(settings)
-    networks = load_networks(Path(settings.checkpoint or default_folder("base") / CHECKPOINT), device, torch.float32)
-    trainee = ControlTrainee(settings, device, networks)
+    trainee = ControlTrainee(settings, device, networks_of(settings.checkpoint, device))
     train(trainee, folder, identity_of(settings), settings.seed, pace_of(settings))
-    finish(trainee, folder)
+    finish(trainee, folder / FINISHED)
 
 
 if __name__ == "__main__":

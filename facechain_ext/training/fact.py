@@ -29,13 +29,13 @@ from facechain_ext.engine.injection import Call, attach
 from facechain_ext.engine.resampler import ResamplerSizes
 from facechain_ext.engine.sites import find_sites
 from facechain_ext.errors import BadInput
-from facechain_ext.hosts.standalone.checkpoint import Networks, load_networks
+from facechain_ext.hosts.standalone.checkpoint import Networks
 from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import WEIGHTS, default_folder
 from facechain_ext.training.device import choose_device, fused, pace_of, rate_at
-from facechain_ext.training.export import CHECKPOINT
 from facechain_ext.training.fair import Outside
+from facechain_ext.training.frozen import networks_of
 from facechain_ext.training.latents import HEIGHT, LatentSet, open_set
 from facechain_ext.training.loop import train
 from facechain_ext.training.muon import MuonAndAdamW
@@ -342,7 +342,7 @@ def main(argv: Sequence[str]) -> None:
     settings, folder = parse(FactSettings, NAME, SUMMARY, argv)
     team = assemble()
     device = team.device(choose_device(settings))
-    networks = load_networks(Path(settings.checkpoint or default_folder("base") / CHECKPOINT), device, torch.float32)
+    networks = networks_of(settings.checkpoint, device)
     encoder = read_encoder(Path(settings.encoder or default_folder("encoder") / WEIGHTS))
     trainee = FactTrainee(settings, device, networks, encoder, source_of(settings, folder), team)
     fixed = {key: value for key, value in identity_of(settings).items() if key not in MAY_CHANGE}

@@ -11,8 +11,12 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from facechain_ext.engine.checkpoints import write_tensors
 from facechain_ext.errors import BadInput
-from facechain_ext.hosts.standalone.checkpoint import Networks
+from facechain_ext.hosts.standalone.checkpoint import Networks, load_networks
+from facechain_ext.training.checkpoint import default_folder
+from facechain_ext.training.export import CHECKPOINT
+from facechain_ext.training.loop import Trainee
 from facechain_ext.training.noise import add_noise, sample, snr_weight
 from facechain_ext.training.tokens import tokens_of
 from facechain_ext.training.vae import to_pictures, to_tensor
@@ -53,6 +57,16 @@ class Frozen:
         start = torch.randn((len(words), 4, side // 8, side // 8), generator=torch.Generator().manual_seed(3)).to(self.device)
         none = self.read(tokens_of([""])).expand(len(words), -1, -1)
         return self.decode(sample(unet or self.networks.unet, start, words, none, steps=20, guidance=4.0))
+
+
+def networks_of(checkpoint: str, device: torch.device) -> Networks:
+    """The networks to train on; empty: the demo model's, as export-base wrote them. UnsupportedModel, BadWeights."""
+    return load_networks(Path(checkpoint or default_folder("base") / CHECKPOINT), device, torch.float32)
+
+
+def finish(trainee: Trainee, target: Path) -> None:
+    """Write what was trained in float16. CannotWrite."""
+    write_tensors({key: value.half().contiguous() for key, value in trainee.weights().items()}, target, trainee.metadata())
 
 
 def noise_error(latents: Tensor, snr: float, tell: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, Tensor]:

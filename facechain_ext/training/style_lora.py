@@ -17,15 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from facechain_ext.demo.world.traits import EXTRA_STYLES
-from facechain_ext.engine.checkpoints import write_tensors
 from facechain_ext.errors import BadInput
-from facechain_ext.hosts.standalone.checkpoint import Networks, load_networks
+from facechain_ext.hosts.standalone.checkpoint import Networks
 from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
-from facechain_ext.training.checkpoint import default_folder
 from facechain_ext.training.device import choose_device, fused, optimise, pace_of, rate_at
 from facechain_ext.training.export import CHECKPOINT
-from facechain_ext.training.frozen import Frozen, captions_of, listed, noise_error, squared, without_words
+from facechain_ext.training.frozen import Frozen, captions_of, finish, listed, networks_of, noise_error, squared, without_words
 from facechain_ext.training.latents import HEIGHT
 from facechain_ext.training.loop import train
 from facechain_ext.training.people import PAINTED, TESTED, anyone, picture
@@ -161,19 +159,13 @@ def kohya_name(path: str) -> str:
     return f"lora_unet_{path.replace('.', '_')}"
 
 
-def finish(trainee: StyleTrainee, folder: Path) -> None:
-    """Write the averaged LoRA in float16, as WebUIs read it."""
-    write_tensors({key: value.half().contiguous() for key, value in trainee.weights().items()}, folder / FINISHED, trainee.metadata())
-
-
 def main(argv: Sequence[str]) -> None:
     """Command line."""
     settings, folder = parse(StyleSettings, NAME, SUMMARY, argv)
     device = choose_device(settings)
-    networks = load_networks(Path(settings.checkpoint or default_folder("base") / CHECKPOINT), device, torch.float32)
-    trainee = StyleTrainee(settings, device, networks)
+    trainee = StyleTrainee(settings, device, networks_of(settings.checkpoint, device))
     train(trainee, folder, identity_of(settings), settings.seed, pace_of(settings))
-    finish(trainee, folder)
+    finish(trainee, folder / FINISHED)
 
 
 if __name__ == "__main__":

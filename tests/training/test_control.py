@@ -51,7 +51,7 @@ def test_the_host_reads_the_file(trainee_of, tmp_path):
     one = trainee_of(rate=1e-2, decay=0.0)
     for number in range(2):
         one.step(number, np.random.default_rng(number))
-    control.finish(one, tmp_path)
+    control.finish(one, tmp_path / control.FINISHED)
     read = load_controlnet(tmp_path / control.FINISHED, networks().unet)
     kept = one.network.eval()
     x, text, picture = torch.randn(1, 4, 16, 16), torch.randn(1, 77, 32), torch.rand(1, 3, 128, 128)

@@ -47,7 +47,7 @@ def test_the_file_does_in_the_host_what_the_training_did(tmp_path):
     one = trainee(rate=1e-2, decay=0.0)
     for number in range(2):
         one.step(number, np.random.default_rng(number))
-    style_lora.finish(one, tmp_path)
+    style_lora.finish(one, tmp_path / style_lora.FINISHED)
     tensors, metadata = read_tensors(tmp_path / style_lora.FINISHED)
     name = kohya_name("down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_out.0")
     assert name == "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_out_0"
