@@ -39,7 +39,9 @@ def save_state(folder: Path, step: int, settings: Mapping[str, Any], trainee: Ma
 
 
 def load_state(folder: Path, settings: Mapping[str, Any]) -> tuple[int, Mapping[str, Any]] | None:
-    """Steps done and the trainee's state, or None at a fresh start. Other settings than those it was begun with are refused by name."""
+    """Steps done and the trainee's state, or None at a fresh start. Other settings than those it was begun with are refused by name;
+    an option that came with a later version may be there where it is off.
+    """
     path = folder / STATE
     if not path.exists():
         return None
@@ -47,9 +49,10 @@ def load_state(folder: Path, settings: Mapping[str, Any]) -> tuple[int, Mapping[
         raise BadWeights(f"The training state {path} cannot be read: move it away to start afresh.")
     state = torch.load(path, map_location="cpu", weights_only=True)
     begun = json.loads(state["settings"])
-    changed = sorted(key for key in begun.keys() | settings.keys() if begun.get(key) != settings.get(key))
+    asked = {key: value for key, value in settings.items() if key in begun or value}
+    changed = sorted(key for key in begun.keys() | asked.keys() if begun.get(key) != asked.get(key))
     if changed:
-        named = ", ".join(f"{key} {begun.get(key)!r} → {settings.get(key)!r}" for key in changed)
+        named = ", ".join(f"{key} {begun.get(key)!r} → {asked.get(key)!r}" for key in changed)
         raise BadInput(f"The training in {folder} was begun with other settings ({named}): keep those, or choose another --folder.")
     return int(state["step"]), state["trainee"]
 

@@ -163,3 +163,12 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
 def test_trainings_live_in_the_cache_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_folder("vae") == tmp_path / "facechain" / "training" / "vae"
+
+
+def test_an_option_of_a_later_version_may_be_there_where_it_is_off(trainee_of, tmp_path):
+    with pytest.raises(Interrupted):
+        train(Stopping(trainee_of("base"), 0), tmp_path / "run", {"a": 1}, 7, Pace(steps=2))
+    with pytest.raises(BadInput, match=r"new None → 0\.5"):
+        train(trainee_of("base"), tmp_path / "run", {"a": 1, "new": 0.5}, 7, Pace(steps=2))
+    train(trainee_of("base"), tmp_path / "run", {"a": 1, "new": 0.0, "begin": ""}, 7, Pace(steps=2))
+    assert torch.load(tmp_path / "run" / "state.pt", weights_only=True)["step"] == 2
