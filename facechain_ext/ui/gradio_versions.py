@@ -84,7 +84,11 @@ def localization() -> str | None:
 
 
 class _Rendered(gr.Blocks):
-    """Blocks that a WebUI renders into its own. gradio would build an application for them when they are left, which nobody serves."""
+    """Blocks that a WebUI renders into its own. gradio would build applications for them, which nobody serves: 4 at once, all when left."""
+
+    def queue(self, *_args: Any, **_kwargs: Any) -> _Rendered:
+        """The host's page has the queue."""
+        return self
 
     def __exit__(self, exc_type: type[BaseException] | None = None, *args: Any) -> None:
         if exc_type is not None or self.parent is not None:
@@ -99,6 +103,11 @@ def whole_page(title: str) -> gr.Blocks:
     """What a tab is built in: in a WebUI half as long as plain gr.Blocks."""
     make = _Rendered if host_components() is not None else gr.Blocks
     return make(title=title, analytics_enabled=False)
+
+
+def nowhere() -> bool:
+    """Whether what is built now lies in no layout of a page: so the host's API asks for default values."""
+    return Context.block is Context.root_block
 
 
 def page_of(label: str, elem_id: str) -> Any:

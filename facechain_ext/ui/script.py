@@ -48,13 +48,18 @@ class FaceChain(scripts.Script):
         """In both tabs, always."""
         return scripts.AlwaysVisible
 
+    panel: Any = None
+    """What was built last."""
+
     def ui(self, is_img2img: bool) -> list:
-        """The panel; its controls' values become the arguments below."""
+        """The panel; its controls' values become the arguments below. The host's API asks four times for values alone: nothing is built."""
+        from facechain_ext.ui.gradio_versions import nowhere
         from facechain_ext.ui.panel import Panel
 
-        panel = Panel("img2img" if is_img2img else "txt2img")
-        self.infotext_fields, self.paste_field_names = panel.infotext_fields, []
-        return panel.controls
+        if self.panel is None or not nowhere():
+            self.panel = Panel("img2img" if is_img2img else "txt2img")
+            self.infotext_fields, self.paste_field_names = self.panel.infotext_fields, []
+        return self.panel.controls
 
     def process(self, p: Any, *args: Any) -> None:
         """Before anything is sampled: who is asked for, and what the info text says of them."""

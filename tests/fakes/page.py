@@ -141,7 +141,7 @@ def gradio() -> ModuleType:
         setattr(made, kind, type(kind, (Component,), {"kind": kind}))
     made.Blocks.parent, made.Blocks.exited = None, False
     made.context = ModuleType("gradio.context")
-    made.context.Context = type("Context", (), {"root_block": None})
+    made.context.Context = type("Context", (), {"root_block": object(), "block": object()})
     made.Blocks.blocks = property(lambda _self: dict(enumerate(Page.made)))
     made.Request = Request
     made.update = lambda **changes: {"__type__": "update", **changes}

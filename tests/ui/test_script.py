@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import importlib.util
+import inspect
 import logging
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from fastapi import HTTPException
 from PIL import Image
 
+from tests.fakes import page
 from tests.fakes.page import Processing, Script
 from tests.ui.conftest import ASTRONAUT
 
@@ -106,6 +108,32 @@ def test_callbacks_are_registered_once_however_often_the_scripts_load(host):
     load_entry()
     load_entry()
     assert {name: len(found) for name, found in host.callbacks.items()} == dict.fromkeys(host.callbacks, 1)
+
+
+def test_the_host_finds_no_import_in_the_stack_it_walks_for_a_callback(host, monkeypatch):
+    seen = []
+    monkeypatch.setattr(host.script_callbacks, "on_before_ui", lambda _callback: seen.extend(one.filename for one in inspect.stack(0)))
+    load_entry()
+    assert str(ENTRY.parents[1] / "facechain_ext" / "ui" / "settings.py") in seen
+    assert not [name for name in seen if "importlib" in name or "runpy" in name or name == str(ENTRY)]
+
+
+def test_a_callback_that_cannot_be_registered_is_no_secret(host, monkeypatch):
+    def refuse(_callback):
+        raise RuntimeError("no more callbacks")
+
+    monkeypatch.setattr(host.script_callbacks, "on_ui_tabs", refuse)
+    with pytest.raises(RuntimeError, match="no more callbacks"):
+        load_entry()
+
+
+def test_the_api_asks_for_values_and_gets_them_without_another_panel(script, host):
+    first = script.ui(False)
+    made = len(page.Page.made)
+    host.gradio.context.Context.block = host.gradio.context.Context.root_block
+    assert script.ui(False) is first and len(page.Page.made) == made
+    host.gradio.context.Context.block = object()
+    assert script.ui(False) is not first and len(page.Page.made) > made
 
 
 def test_title_and_place(script, host):
