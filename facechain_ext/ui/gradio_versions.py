@@ -52,6 +52,11 @@ def paths(files: Any) -> list[str]:
     return [str(getattr(one, "name", one)) for one in found]
 
 
+def serves_in_place() -> bool:
+    """Whether a file in gradio's own folder is served from where it lies, under its name; gradio 3 serves a copy, and the page names it."""
+    return gr.__version__ >= "4"
+
+
 def changed(component: Any) -> Any:
     """The event of a value that was set, by hand or by an update; a slider's once it is let go, and when it is updated."""
     return component.change

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from html import escape
+from shutil import copyfile
 from typing import Any
 
 import gradio as gr
@@ -17,6 +19,7 @@ from facechain_ext.ui.tab_people import People
 from facechain_ext.ui.tab_portrait import Portrait
 from facechain_ext.ui.tab_setup import Setup
 from facechain_ext.ui.tab_wires import TAB, Visitor, Wires, first_line, option_of
+from facechain_ext.ui.traces import handed, sweep
 from facechain_ext.ui.words import ENGLISH, labels, say, tips
 
 PAGES = ("portrait", "people", "history", "setup")
@@ -35,6 +38,7 @@ class Tab:
 
     def __init__(self, studio: Studio) -> None:
         self.wires = Wires(studio)
+        threading.Thread(target=sweep, name="facechain-sweep", daemon=True).start()
         with gr.Column(elem_id=element(TAB, "root"), elem_classes=["facechain-tab"]):
             self._unseen()
             with gr.Tabs(elem_id=element(TAB, "pages")):
@@ -55,6 +59,8 @@ class Tab:
                     wires.drop(name, kinds)
             for name in ("tick", "arrive"):
                 wires.put(name, gr.Button(say("refresh"), elem_id=element(TAB, name)))
+            wires.put("handed", gr.File(interactive=False, show_label=False, elem_id=element(TAB, "handed")))
+            wires.html("handed-over")
             self._sending()
 
     def _page(self, name: str) -> Any:
@@ -139,11 +145,10 @@ class Tab:
 
     def send(self, visitor: Visitor, sent: str) -> tuple[Any, str, str]:
         """A picture for another tab of the host; the page presses the host's button when it is there."""
-        from facechain_ext.vision.pictures import read
-
         tab, _, id = first_line(sent).partition(" ")
         entry = self.wires.studio.history().get(visitor.user, int(id or 0))
-        return read(entry.path), entry.info, f'<i data-press="{escape(element(TAB, f"to-{tab}"))}" data-once="{escape(sent)}"></i>'
+        path = handed(entry.path.name, lambda target: copyfile(entry.path, target))
+        return str(path), entry.info, f'<i data-press="{escape(element(TAB, f"to-{tab}"))}" data-once="{escape(sent)}"></i>'
 
 
 DEFAULTS = ("weight", "steps", "sampler", "width", "height")

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
+from io import BytesIO
 from typing import Any
 
 import gradio as gr
 
-from facechain_ext.errors import BadInput, BadPicture
+from facechain_ext.errors import BadInput
 from facechain_ext.options import fields_of, from_mapping
 from facechain_ext.store.records import Wanted
 from facechain_ext.ui import tab_html as html
-from facechain_ext.ui.gradio_versions import paths
 from facechain_ext.ui.ids import element
 from facechain_ext.ui.tab_pictures import BEGUN, Pictures, order_values
 from facechain_ext.ui.tab_style import NONE, Styles, usable
 from facechain_ext.ui.tab_who import Who, pictures_of
 from facechain_ext.ui.tab_wires import TAB, Visitor, Wires, bad, stay
+from facechain_ext.ui.traces import Shelf
 from facechain_ext.ui.words import say, translate_all
 from facechain_ext.workflows.orders import ALL, UNTIL, MakingOptions, Order
 from facechain_ext.workflows.people import Picture
@@ -199,7 +199,7 @@ class Portrait:
         return Order(
             options=from_mapping(MakingOptions, options), photos=pictures_of(self.wires, chosen.files), person=chosen.person,
             style=chosen.style, style_weight=float(chosen.style_weight) if bound and bound.state == "bound" else None,
-            loras=chosen.loras, pose=_pose_picture(chosen.pose), pose_weight=float(chosen.pose_weight),
+            loras=chosen.loras, pose=_pose_picture(self.wires.shelf, chosen.pose), pose_weight=float(chosen.pose_weight),
         )  # fmt: skip
 
     def choosing(self, _visitor: Visitor, choose: str) -> tuple[Any, Any]:
@@ -222,8 +222,8 @@ class Portrait:
         why = self.wires.studio.poses_possible()
         if why:
             raise BadInput(why)
-        path = next(iter(paths(file)), "")
-        image = read(path, name="the pose picture")
+        key = next(iter(self.wires.shelf.take(file)), "")
+        image = read(BytesIO(self.wires.shelf.get(key)), name="the pose picture")
         seen = self.wires.studio.skeleton(image, (int(width), int(height)))
         language = visitor.language
         pair = [
@@ -231,7 +231,7 @@ class Portrait:
             html.picture(html.small(seen, 320), say("tab.pose_skeleton", language)),
         ]
         away = html.action(say("leave_out", language), "no-pose", "1")
-        return path, f'<div class="facechain-pair">{"".join(pair)}</div>{away}', gr.update(value=None)
+        return key, f'<div class="facechain-pair">{"".join(pair)}</div>{away}', gr.update(value=None)
 
     def first(self, visitor: Visitor, files: Sequence[str], person: str) -> str:
         """The steps of a first visit; empty for somebody who has made pictures, or begun."""
@@ -268,10 +268,5 @@ def step(number: int, name: str, inside: str) -> str:
     return f'<div class="facechain-step"><h3><span aria-hidden="true">{number}</span>{escape(name)}</h3>{inside}</div>'
 
 
-def _pose_picture(path: str) -> Picture | None:
-    if not path:
-        return None
-    try:
-        return Picture(data=Path(path).read_bytes(), name="the pose picture")
-    except OSError as error:
-        raise BadPicture(f"The pose picture is no longer there ({error.strerror}): drop it here again.") from error
+def _pose_picture(shelf: Shelf, key: str) -> Picture | None:
+    return Picture(data=shelf.get(key), name="the pose picture") if key else None

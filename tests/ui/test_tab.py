@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,9 +51,15 @@ class Visit:
         return self.studio.jobs.made["job1"].order
 
 
+def keys(photos: list[Path]) -> list[str]:
+    """What the page keeps of photos: the hash of each."""
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in photos]
+
+
 @pytest.fixture
-def studio(host, tmp_path) -> FakeStudio:
+def studio(host, tmp_path, monkeypatch) -> FakeStudio:
     """host: gradio and the WebUI's modules."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
     made = FakeStudio(tmp_path / "studio")
     made.person("Anna", ANNA)
     made.person("Ben", BEN)
@@ -100,12 +107,14 @@ def test_a_page_that_arrives_is_filled(visit):
 
 def test_photos_come_and_go(visit, photos):
     visit.drop("drop", *photos[:2])
-    assert visit["files"] == [str(path) for path in photos[:2]] and visit["drop"] is None and visit["first"] == ""
+    assert visit["files"] == keys(photos[:2]) and visit["drop"] is None and visit["first"] == ""
     assert visit["photos"].count("facechain-good") == 2
     visit.drop("drop", *photos[2:7])
     assert "7 photos: 6 are the most" in visit["who-trouble"] and len(visit["files"]) == 2 and visit["drop"] is None
     visit.do("photo", 1)
-    assert visit["files"] == [str(photos[1])] and visit["who-trouble"] == ""
+    assert visit["files"] == keys(photos[1:2]) and visit["who-trouble"] == ""
+    visit.drop("drop", photos[1], photos[2], photos[2])
+    assert visit["files"] == keys(photos[1:3]), "each once"
     visit.do("person", "Anna")
     assert visit["files"] == [] and visit["person"] == "Anna" and visit["photos"] == ""
     visit.do("person", "Anna")
@@ -290,7 +299,7 @@ def test_people_are_renamed_merged_and_deleted(visit):
 def test_people_and_styles_travel_as_files(visit):
     visit.do("export-people", "")
     visit.studio.library().delete("Anna")
-    visit.drop("people-drop", Path(visit["people-file"]))
+    visit.drop("people-drop", Path(visit["handed"]))
     assert visit["people-trouble"] == ""
     assert [one.name for one in visit.studio.library().people()] == ["Anna", "Ben"] and "Taken in: Anna" in visit["people"]
     visit.set("own-name", "Mine")
@@ -300,8 +309,26 @@ def test_people_and_styles_travel_as_files(visit):
     visit.press("styles-export")
     visit.do("delete-style", "Mine")
     assert visit.studio.own_styles().styles() == ()
-    visit.drop("styles-drop", Path(visit["styles-file"]))
+    visit.drop("styles-drop", Path(visit["handed"]))
     assert [one.key for one in visit.studio.own_styles().styles()] == ["Mine"]
+
+
+def test_a_large_picture_is_shown_smaller_and_saved_as_it_is(visit, studio, monkeypatch):
+    """The page gets a JPEG to look at, which has no info text; the copy that is saved is the file itself."""
+    from facechain_ext.ui import tab_pictures
+
+    studio.fill(1)
+    visit.do("entry", 1)
+    assert "data:image/png" in visit["entry-shown"] and "data-save=" in visit["entry-shown"]
+    monkeypatch.setattr(tab_pictures, "WHOLE", 1000)
+    visit.do("entry", 1)
+    assert "data:image/jpeg" in visit["entry-shown"] and "data-save=" not in visit["entry-shown"]
+    visit.do("original", 1)
+    path = studio.history().get("local", 1).path
+    assert Path(visit["handed"]).read_bytes() == path.read_bytes() and f'data-name="{path.name}"' in visit["handed-over"]
+    path.unlink()
+    visit.do("original", 1)
+    assert "look through the history" in visit["results-trouble"]
 
 
 def test_settings_are_kept_and_what_is_refused_is_said(visit):
@@ -345,7 +372,7 @@ def test_a_result_goes_to_a_tab_of_the_host(studio, monkeypatch):
     assert 'data-value="img2img 1"' in page["entry-shown"]
     page.do("send", "img2img 1")
     assert (
-        page["sent-picture"].size == (256, 256)
+        Path(page["sent-picture"]).read_bytes() == studio.history().get("local", 1).path.read_bytes()
         and page["sent-info"].startswith("a portrait")
         and "facechain-tab-to-img2img" in page["sent-to"]
     )
