@@ -57,6 +57,18 @@ class Hires:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Finish:
+    """What is done to finished pictures: faces restored by the host's restorer of that name ("": not), then enlarged `scale` times.
+
+    upscaler: one of the host's that enlarge pictures ("": its first). No identity is held in it.
+    """
+
+    restorer: str = ""
+    scale: float = 1.0
+    upscaler: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Paint:
     """A request for pictures in the words of the WebUI.
 
@@ -84,6 +96,7 @@ class Paint:
     adapter: Adapter | None = None
     persons: tuple[Person, ...] = ()
     hires: Hires | None = None
+    finish: Finish | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +174,14 @@ class Host(Protocol):
 
     def upscalers(self) -> list[str]:
         """Upscalers by the host's names, the one that is taken unasked first."""
+        ...
+
+    def finishers(self) -> list[str]:
+        """Those of the upscalers that enlarge a finished picture, the one that is taken unasked first."""
+        ...
+
+    def restorers(self) -> list[str]:
+        """Face restorers by the host's names; none where it has none."""
         ...
 
     def controlnets(self) -> list[str]:

@@ -56,6 +56,8 @@ class WebUIHost:
         self._check(request)
         if request.hires is not None and not request.hires.upscaler:
             request = replace(request, hires=replace(request.hires, upscaler=self.upscalers()[0]))
+        if request.finish is not None and request.finish.scale > 1 and not request.finish.upscaler:
+            request = replace(request, finish=replace(request.finish, upscaler=self.finishers()[0]))
         tags, together = self._tags(request.loras), max(1, request.batch)
         for first in range(0, request.count, together):
             pictures, enough = paint_batch(request, tags, first, min(together, request.count - first), report)
@@ -68,6 +70,10 @@ class WebUIHost:
         known(request.sampler, self.samplers(), "sampler", more=_resolved(request.sampler))
         if request.hires is not None and request.hires.upscaler:
             known(request.hires.upscaler, self.upscalers(), "upscaler")
+        if request.finish is not None and request.finish.upscaler:
+            known(request.finish.upscaler, self.finishers(), "upscaler")
+        if request.finish is not None and request.finish.restorer:
+            known(request.finish.restorer, self.restorers(), "face restoration")
         reason = webui.supports(None, request.adapter) if request.persons else None
         if reason:
             raise UnsupportedModel(reason)
@@ -129,6 +135,18 @@ class WebUIHost:
         latent = list(shared.latent_upscale_modes)
         return [*here, *plain, *latent, *(one.name for one in named if one.name not in (*here, *plain))]
 
+    def finishers(self) -> list[str]:
+        """The upscalers but for those of latents."""
+        from modules import shared
+
+        return [name for name in self.upscalers() if name not in shared.latent_upscale_modes]
+
+    def restorers(self) -> list[str]:
+        """Face restorers the host has set up; one whose file is missing fetches it when used."""
+        from modules import shared
+
+        return [one.name() for one in shared.face_restorers if one.name() != NO_UPSCALER]
+
     def controlnets(self) -> list[str]:
         """ControlNet models by the host's names; none where it has no ControlNet."""
         return webui_controls.models()
@@ -160,7 +178,8 @@ def known(name: str, names: Sequence[str], what: str, *, more: bool = False) -> 
     if name in names or more:
         return
     close = difflib.get_close_matches(name, names, 1)
-    advice = f"did you mean {close[0]!r}?" if close else f"choose {', '.join(names[:5])}{', …' if len(names) > 5 else ''}."
+    listed = f"choose {', '.join(names[:5])}{', …' if len(names) > 5 else ''}." if names else "leave it out."
+    advice = f"did you mean {close[0]!r}?" if close else listed
     raise BadInput(f"The WebUI has no {what} {name!r}: {advice}")
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from facechain_ext.errors import FaceChainError, Interrupted, OutOfMemory, PictureFailed, Skipped
 from facechain_ext.hosts import webui, webui_controls
 from facechain_ext.hosts.rows import progress
-from facechain_ext.hosts.types import Paint, Painted, Progress, Report
+from facechain_ext.hosts.types import Finish, Paint, Painted, Progress, Report
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -41,8 +41,36 @@ def paint_batch(request: Paint, tags: str, first: int, count: int, report: Repor
             if shared.state.skipped:
                 raise Skipped("The picture was skipped in the WebUI.")
             enough = bool(shared.state.stopping_generation)
-    pictures = made.images[made.index_of_first_image :][:count]
-    return [Painted(image=one.convert("RGB"), seed=request.seed + first + n) for n, one in enumerate(pictures)], enough
+            pictures = [finished(one.convert("RGB"), request.finish) for one in made.images[made.index_of_first_image :][:count]]
+    return [Painted(image=one, seed=request.seed + first + n) for n, one in enumerate(pictures)], enough
+
+
+def finished(picture: Image.Image, finish: Finish | None) -> Image.Image:
+    """A picture with its faces restored and enlarged, by the host's own means. PictureFailed where its model cannot be loaded."""
+    from modules import shared
+
+    if finish is not None and finish.restorer:
+        picture = restored(picture, next(one for one in shared.face_restorers if one.name() == finish.restorer))
+    if finish is not None and finish.scale > 1:
+        one = next(one for one in shared.sd_upscalers if one.name == finish.upscaler)
+        picture = one.scaler.upscale(picture, finish.scale, one.data_path)
+        if shared.state.interrupted:  # the host's upscalers end early then, with a picture of any size
+            raise Interrupted(STOPPED)
+    return picture.convert("RGB")
+
+
+def restored(picture: Image.Image, restorer: Any) -> Image.Image:
+    """A picture with its faces restored; the host gives it back as it is where the model is not there, which is said here."""
+    import numpy as np
+    from PIL import Image
+
+    made = restorer.restore(np.asarray(picture))
+    if getattr(restorer, "net", made) is None:
+        raise PictureFailed(
+            f"The WebUI could not load {restorer.name()}, which restores faces: put its file into the folder models/{restorer.name()}, "
+            "or make the picture without."
+        )
+    return Image.fromarray(made)
 
 
 def plan_of(request: Paint) -> webui.Plan | None:
@@ -72,6 +100,7 @@ def processed_object(request: Paint, tags: str, first: int, count: int) -> Any:
         "sd_model": shared.sd_model, "prompt": request.prompt + tags, "negative_prompt": request.negative, "seed": request.seed + first,
         "sampler_name": sampler, "scheduler": scheduler, "steps": request.steps, "cfg_scale": request.cfg, "width": request.width,
         "height": request.height, "batch_size": count, "n_iter": 1, "do_not_save_samples": True, "do_not_save_grid": True,
+        "restore_faces": False,  # else the host's setting decides; where it is asked for, `finished` does it
     }  # fmt: skip
     if request.image is None:
         made, runner = processing.StableDiffusionProcessingTxt2Img, scripts.scripts_txt2img

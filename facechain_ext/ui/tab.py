@@ -152,7 +152,7 @@ class Tab:
 
 
 DEFAULTS = ("weight", "steps", "sampler", "width", "height")
-LISTS = ("sampler", "upscaler", "adapter", "analyser")
+LISTS = ("sampler", "upscaler", "restore", "finish_upscaler", "adapter", "analyser")
 
 
 def words() -> str:

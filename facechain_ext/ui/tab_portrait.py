@@ -31,12 +31,16 @@ PLACED = {
     "likeness": ("choose", "most", "until"),
     "size": ("width", "height", "steps", "sampler", "cfg", "seed", "clip_skip"),
     "hires": ("hires", "hires_strength", "hires_steps", "upscaler"),
+    "finish": ("restore", "finish", "finish_upscaler"),
     "weights": ("adapter", "analyser"),
 }
 """Options that fold away below the style, by fold."""
 
 
-HINTS = {"until": "tab.until_hint", "hires": "tab.hires_hint", "hires_steps": "tab.hires_steps_hint", "seed": "tab.seed_hint"}
+HINTS = {
+    "until": "tab.until_hint", "hires": "tab.hires_hint", "hires_steps": "tab.hires_steps_hint", "finish": "tab.finish_hint",
+    "seed": "tab.seed_hint",
+}  # fmt: skip
 """What an option's special value means, in sight; everything else is in the tip."""
 
 
@@ -79,6 +83,7 @@ class Portrait:
                 {"width": gr.Slider, "height": gr.Slider, "steps": gr.Slider, "cfg": gr.Slider, "clip_skip": gr.Slider, "seed": gr.Number},
             )
             self._fold("hires", {"hires": gr.Slider, "hires_strength": gr.Slider, "hires_steps": gr.Slider})
+            self._fold("finish", {"finish": gr.Slider})
             self._fold("weights", {})
 
     def _fold(self, name: str, makes: Mapping[str, Any]) -> None:
@@ -98,6 +103,9 @@ class Portrait:
             more |= {"precision": 0} if name == "seed" else {}
         if make is gr.Dropdown:
             more |= {"choices": self.choices(name), "value": start or next(iter(self.choices(name)), None)}
+        if name == "restore":
+            none = not self.wires.studio.host.restorers()
+            more |= {"interactive": not none, "info": say("tab.restore_none" if none else "tab.restore_hint")}
         if name in HINTS:
             more |= {"info": say(HINTS[name])}
         if name in ("most", "until"):
@@ -108,7 +116,8 @@ class Portrait:
         """What a list offers here."""
         studio = self.wires.studio
         found = {
-            "sampler": studio.host.samplers, "upscaler": studio.host.upscalers, "adapter": lambda: ["auto", *studio.adapters()],
+            "sampler": studio.host.samplers, "upscaler": studio.host.upscalers, "finish_upscaler": studio.host.finishers,
+            "restore": lambda: [NONE, *studio.host.restorers()], "adapter": lambda: ["auto", *studio.adapters()],
             "analyser": lambda: list(studio.analysers()),
         }  # fmt: skip
         return list(found[name]())
@@ -191,7 +200,7 @@ class Portrait:
         return self._ordered(chosen, dict(zip(self.fields, values[7 + rows :], strict=True)))
 
     def _ordered(self, chosen: Chosen, values: Mapping[str, Any]) -> Order:
-        options = order_values(values)
+        options = order_values({name: "" if value == NONE else value for name, value in values.items()})
         for name, filled in zip(("prompt", "negative"), chosen.filled, strict=True):
             if chosen.style and options.get(name, "").strip() == filled.strip():
                 options.pop(name, None)  # the style's own words, which the work fits to the person it sees

@@ -13,7 +13,7 @@ from facechain_ext.options import format_value
 
 if TYPE_CHECKING:
     from facechain_ext.engine.identity import Identity
-    from facechain_ext.hosts.types import Hires, Host, Lora, Paint
+    from facechain_ext.hosts.types import Finish, Hires, Host, Lora, Paint
 
 PAIR = re.compile(r'\s*([\w][\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
 NOTE = "AI-generated picture made with FaceChain for WebUI; it shows no real event."
@@ -36,6 +36,7 @@ def info_text(
         "Model": name,
         "Clip skip": str(request.clip_skip) if request.clip_skip > 1 else "",
         **(hires_pairs(hires) if hires else {}),
+        **(finish_pairs(request.finish) if request.finish else {}),
         **{f"ControlNet {i}": control_text(control) for i, control in enumerate(request.controls)},
         **pairs,
         "FaceChain adapter": f"{adapter.name} [{adapter.fingerprint}]" if adapter else "",
@@ -55,6 +56,16 @@ def hires_pairs(hires: Hires) -> dict[str, str]:
         "Hires upscale": format_value(hires.scale),
         "Hires steps": str(hires.steps) if hires.steps else "",
         "Hires upscaler": hires.upscaler,
+    }
+
+
+def finish_pairs(finish: Finish) -> dict[str, str]:
+    """What was done to the finished picture, in the words of the WebUI and its Extras tab."""
+    enlarged = finish.scale > 1
+    return {
+        "Face restoration": finish.restorer,
+        "Postprocess upscale by": format_value(finish.scale) if enlarged else "",
+        "Postprocess upscaler": finish.upscaler if enlarged else "",
     }
 
 

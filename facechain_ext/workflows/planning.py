@@ -13,7 +13,7 @@ from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING
 
 from facechain_ext.errors import BadInput
-from facechain_ext.hosts.types import Control, Hires, Listed, Lora, Paint
+from facechain_ext.hosts.types import Control, Finish, Hires, Listed, Lora, Paint
 from facechain_ext.options import to_info
 from facechain_ext.workflows import safety
 from facechain_ext.workflows.adapting import cleaned
@@ -29,6 +29,7 @@ from facechain_ext.workflows.wording import SUBJECTS, subject_of
 if TYPE_CHECKING:
     from facechain_ext.engine.adapter import Adapter
     from facechain_ext.faces.types import PictureCheck
+    from facechain_ext.hosts.types import Host
 
 TAG = re.compile(r"<lora:([^:>]+)(?::([^:>]*))?[^>]*>", re.IGNORECASE)
 
@@ -153,14 +154,28 @@ def _fitted(options: MakingOptions, style: Bound | None, who: Who, *, minor: boo
 def _request(
     order: Order, room: Room, who: Who, adapter: Adapter, options: MakingOptions, loras: tuple[Lora, ...], style: Bound | None
 ) -> Paint:
-    """The host's request. BadInput for an upscaler the host has not, or a pose that cannot be taken."""
-    if options.upscaler and options.upscaler not in room.host.upscalers():
-        raise BadInput(f"There is no upscaler {options.upscaler!r}: choose one of {', '.join(room.host.upscalers())}.")
+    """The host's request. BadInput for an upscaler or restorer the host has not, or a pose that cannot be taken."""
+    _listed(options, room.host)
     options = replace(options, negative=_against(options, style) or options.negative)
     controls = _pose(order, room)
     request = request_of(adapter, who.identity, options, attributes=who.attributes, loras=loras, controls=controls)
     hires = Hires(scale=options.hires, strength=options.hires_strength, steps=options.hires_steps, upscaler=options.upscaler)
-    return replace(request, hires=hires if options.hires > 1 else None)
+    finish = Finish(restorer=options.restore, scale=options.finish, upscaler=options.finish_upscaler)
+    finished = options.restore or options.finish > 1
+    return replace(request, hires=hires if options.hires > 1 else None, finish=finish if finished else None)
+
+
+def _listed(options: MakingOptions, host: Host) -> None:
+    """BadInput for what the host has not."""
+    chosen, finishing = options.upscaler, options.finish_upscaler
+    if chosen and chosen not in host.upscalers():
+        raise BadInput(f"There is no upscaler {chosen!r}: choose one of {', '.join(host.upscalers())}.")
+    if finishing and finishing not in host.finishers():
+        raise BadInput(f"There is no upscaler {finishing!r} for finished pictures: choose one of {', '.join(host.finishers())}.")
+    if options.restore and not host.restorers():
+        raise BadInput(f"There is no face restoration {options.restore!r} here: leave it out, or use a WebUI that has it.")
+    if options.restore and options.restore not in host.restorers():
+        raise BadInput(f"There is no face restoration {options.restore!r}: choose one of {', '.join(host.restorers())}.")
 
 
 def _pose(order: Order, room: Room) -> tuple[Control, ...]:

@@ -47,6 +47,12 @@ class FakeHost:
     def upscalers(self) -> list[str]:
         return ["Lanczos"]
 
+    def finishers(self) -> list[str]:
+        return ["Lanczos"]
+
+    def restorers(self) -> list[str]:
+        return []
+
     def loras(self) -> list[str]:
         return [one.name for one in self.listed_loras()]
 

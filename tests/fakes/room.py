@@ -126,6 +126,12 @@ class FlatHost:
     def upscalers(self) -> list[str]:
         return ["Lanczos", "ESRGAN"]
 
+    def finishers(self) -> list[str]:
+        return ["Lanczos", "ESRGAN"]
+
+    def restorers(self) -> list[str]:
+        return ["CodeFormer"]
+
     def controlnets(self) -> list[str]:
         return ["canny", "control_v11p_sd15_openpose"]
 

@@ -13,7 +13,7 @@ from PIL import Image
 from facechain_ext.engine.injection import Person
 from facechain_ext.errors import BadInput, Interrupted, MissingPackage, OutOfMemory, PictureFailed, Skipped, UnsupportedModel
 from facechain_ext.hosts import webui, webui_painting
-from facechain_ext.hosts.types import Control, Hires, Listed, Lora, Paint
+from facechain_ext.hosts.types import Control, Finish, Hires, Listed, Lora, Paint
 from facechain_ext.hosts.webui_host import WebUIHost
 from tests.fakes import networks
 from tests.fakes import webui_generation as fakes
@@ -104,6 +104,31 @@ def test_hires(host, modules, tmp_path):
     assert fakes.MADE[1].hr_upscaler == "Lanczos" and not hasattr(p, "hr_cfg")
     with pytest.raises(BadInput, match="no upscaler 'Lanczo': did you mean 'Lanczos'"):
         list(host.paint(request(hires=Hires(upscaler="Lanczo"))))
+
+
+def test_a_finished_picture_is_restored_and_enlarged_by_the_hosts_own(host, modules):
+    assert host.restorers() == ["CodeFormer", "GFPGAN"] and host.finishers() == ["Lanczos", "Nearest", "R-ESRGAN 4x+"]
+    (plain,) = host.paint(request())
+    finish = Finish(restorer="CodeFormer", scale=1.5, upscaler="R-ESRGAN 4x+")
+    (one,) = host.paint(request(finish=finish))
+    assert one.image.size == (96, 192) and modules.shared.sd_upscalers[3].scaler.asked == [(1.5, "https://elsewhere/x.pth")]
+    made = np.asarray(one.image.resize((64, 128), Image.Resampling.NEAREST))
+    assert np.array_equal(made[..., 0], np.asarray(plain.image)[..., 0]) and not made[..., 1:].any(), "restored is red"
+    assert [p.restore_faces for p in fakes.MADE] == [False, False], "the host's own setting does not restore once more, or unasked"
+    (larger,) = host.paint(request(finish=Finish(scale=2)))
+    assert larger.image.size == (128, 256) and modules.shared.sd_upscalers[1].scaler.asked == [(2, None)]
+
+
+def test_a_finish_that_cannot_be_is_said(host, modules):
+    with pytest.raises(BadInput, match="no face restoration 'GFPGANs': did you mean 'GFPGAN'"):
+        list(host.paint(request(finish=Finish(restorer="GFPGANs"))))
+    with pytest.raises(BadInput, match="no upscaler 'Latent': choose Lanczos"):
+        list(host.paint(request(finish=Finish(scale=2, upscaler="Latent"))))
+    with pytest.raises(PictureFailed, match=r"could not load GFPGAN.*models/GFPGAN"):
+        list(host.paint(request(finish=Finish(restorer="GFPGAN"))))
+    modules.shared.face_restorers.clear()
+    with pytest.raises(BadInput, match="no face restoration 'CodeFormer': leave it out"):
+        list(host.paint(request(finish=Finish(restorer="CodeFormer"))))
 
 
 def test_hires_on_forge_states_what_forge_would_change(monkeypatch, tmp_path):

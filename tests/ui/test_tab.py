@@ -179,6 +179,23 @@ def test_what_is_chosen_becomes_the_order(visit):
     assert "data-running" in visit["stage"] and visit["job"] == "job1"
 
 
+def test_the_finish_is_the_hosts_to_offer(visit, studio):
+    """Without a WebUI there is no face restorer, and the control says so; where there are some, none is chosen."""
+    assert visit.tab.wires["restore"].interactive is False and "None is here" in visit.tab.wires["restore"].given["info"]
+    studio.host.restorers = lambda: ["CodeFormer", "GFPGAN"]
+    page = Visit(studio)
+    restore = page.tab.wires["restore"]
+    assert restore.interactive is True and restore.choices == ["—", "CodeFormer", "GFPGAN"] and page["restore"] == "—"
+    page.do("person", "Anna")
+    page.press("make")
+    assert (page.order().options.restore, page.order().options.finish) == ("", 1.0)
+    for name, value in {"restore": "GFPGAN", "finish": 2, "finish_upscaler": "Lanczos"}.items():
+        page.set(name, value)
+    page.press("make")
+    options = page.studio.jobs.made["job2"].order.options
+    assert (options.restore, options.finish, options.finish_upscaler) == ("GFPGAN", 2.0, "Lanczos")
+
+
 def test_words_of_ones_own_go_with_the_order(visit):
     visit.do("person", "Ben")
     visit.do("style", "Autumn_populus")

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from facechain_ext.errors import BadInput, Interrupted, NoFace, OutOfMemory, PictureFailed, Skipped
+from facechain_ext.hosts.types import Finish
 from facechain_ext.store.records import Wanted
 from facechain_ext.workflows.again import again
 from facechain_ext.workflows.infotext import NOTE, parse_info
@@ -271,6 +272,22 @@ def test_hires_is_asked_of_the_host(tmp_path) -> None:
     assert hires is not None and (hires.scale, hires.strength, hires.steps, hires.upscaler) == (2.0, 0.3, 7, "ESRGAN")
     with pytest.raises(BadInput, match="no upscaler 'Magic': choose one of Lanczos, ESRGAN"):
         done(order(hires=2.0, upscaler="Magic"), here)
+
+
+def test_a_finish_is_asked_of_the_host_and_made_again(tmp_path) -> None:
+    here = room(tmp_path)
+    _, (result,), _ = done(order(count=1, restore="CodeFormer", finish=1.5, finish_upscaler="ESRGAN"), here)
+    assert here.host.asked[0].finish == Finish(restorer="CodeFormer", scale=1.5, upscaler="ESRGAN") and result.entry is not None
+    said = parse_info(result.entry.info)[2]
+    assert (said["Face restoration"], said["Postprocess upscale by"], said["Postprocess upscaler"]) == ("CodeFormer", "1.5", "ESRGAN")
+    options = again(result.entry, here).options
+    assert (options.restore, options.finish, options.finish_upscaler, options.hires) == ("CodeFormer", 1.5, "ESRGAN", 1.0)
+    _, (plain,), _ = done(order(count=1, finish_upscaler="ESRGAN"), here)
+    assert here.host.asked[1].finish is None and plain.entry is not None and "Postprocess" not in plain.entry.info
+    with pytest.raises(BadInput, match="no face restoration 'Magic'"):
+        done(order(restore="Magic"), here)
+    with pytest.raises(BadInput, match="no upscaler 'Latent' for finished pictures"):
+        done(order(finish=2.0, finish_upscaler="Latent"), here)
 
 
 # ---- the check
