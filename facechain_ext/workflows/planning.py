@@ -72,7 +72,8 @@ def planned(order: Order, room: Room) -> Plan:
     if rules.refusal:
         raise BadInput(rules.refusal)
     request = _request(order, room, who, adapter, replace(options, prompt=prompt, seed=_seed(options)), loras, style)
-    request = replace(request, negative=", ".join(filter(None, (request.negative, rules.negative))))
+    if rules.negative not in request.negative:  # who looks under 18 has these words already
+        request = replace(request, negative=", ".join(filter(None, (request.negative, rules.negative))))
     until = _until(options, who.judge.between)
     return Plan(
         order=replace(order, options=replace(options, prompt=prompt)), who=who, request=request, rules=rules,
@@ -124,8 +125,9 @@ def _named(name: str, listed: Sequence[Listed]) -> str:
 
 def _worded(options: MakingOptions, style: Bound | None, who: Who) -> str:
     """The prompt, without what is not for the young where the person or the words are."""
-    prompt = _fitted(options, style, who, minor=False)
-    return _fitted(options, style, who, minor=True) if safety.minor_because(prompt, options.subject, who.attributes) else prompt
+    prompt, against = _fitted(options, style, who, minor=False), _against(options, style)
+    minor = safety.minor_because(prompt, options.subject, who.attributes, against=against)
+    return _fitted(options, style, who, minor=True) if minor else prompt
 
 
 def _against(options: MakingOptions, style: Bound | None) -> str:
