@@ -111,7 +111,8 @@ class Painted:
 class Progress:
     """Where the work is: picture index (from 0) of count, step (finished steps) of steps; preview where the host has one.
 
-    steps counts both passes where there are two; preview: small, RGB, about once a second at most.
+    together: how many pictures from that one on are painted at once. steps counts both passes where there are two; preview: small, RGB,
+    about once a second at most.
     """
 
     picture: int
@@ -119,6 +120,7 @@ class Progress:
     step: int
     steps: int
     preview: Image.Image | None = None
+    together: int = 1
 
 
 Report = Callable[[Progress], None]

@@ -29,7 +29,7 @@ def paint_batch(request: Paint, tags: str, first: int, count: int, report: Repor
     """Pictures `first` to `first + count` of a request, and whether the WebUI is to make no more. tags: LoRAs for the prompt's end."""
     from modules import processing, shared
 
-    watch = Watch(request, first, report)
+    watch = Watch(request, first, count, report)
     with turn(watch.waits), closing(processed_object(request, tags, first, count)) as p, clip_skip(request.clip_skip), failures(request):
         webui.send(p, webui.Errand(plan=plan_of(request), step=watch.step))
         webui_controls.add(p, request.controls)
@@ -144,17 +144,17 @@ def usual_arguments(runner: Any) -> list[Any]:
 class Watch:
     """Tells the steps of a batch, and remembers what the listener raised, for the host swallows what its callbacks raise."""
 
-    def __init__(self, request: Paint, first: int, report: Report | None) -> None:
+    def __init__(self, request: Paint, first: int, together: int, report: Report | None) -> None:
         hires = 0 if request.hires is None else request.hires.steps or request.steps
         self.passes = (request.steps, hires)
-        self.first, self.pictures, self.report = first, request.count, report
+        self.first, self.together, self.pictures, self.report = first, together, request.count, report
         self.raised: FaceChainError | None = None
         self.seen = 0.0
 
     def waits(self) -> None:
         """Not begun yet. Raises what the listener raises."""
         if self.report is not None:
-            self.report(Progress(picture=self.first, pictures=self.pictures, step=0, steps=sum(self.passes)))
+            self.report(self.at(0))
 
     def step(self, p: Any, step: int, total: int | None) -> None:
         """A denoiser step begins. Interrupts the host where the listener wants no more."""
@@ -165,12 +165,15 @@ class Watch:
         second = bool(getattr(p, "is_hr_pass", False))
         done = self.passes[0] * second + int(progress(step, total) * self.passes[second])
         try:
-            self.report(
-                Progress(picture=self.first, pictures=self.pictures, step=done, steps=sum(self.passes), preview=self.preview(shared.state))
-            )
+            self.report(self.at(done, self.preview(shared.state)))
         except FaceChainError as error:
             self.raised = error
             shared.state.interrupt()
+
+    def at(self, step: int, preview: Image.Image | None = None) -> Progress:
+        """Where the work is."""
+        steps = sum(self.passes)
+        return Progress(picture=self.first, pictures=self.pictures, step=step, steps=steps, preview=preview, together=self.together)
 
     def preview(self, state: Any) -> Image.Image | None:
         """The picture as far as it is, small, once a second, where the WebUI's settings want live previews."""

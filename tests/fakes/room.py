@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
+from dataclasses import replace
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -96,14 +97,16 @@ class FlatHost:
     def paint(self, request: Paint, report: Report | None = None) -> Generator[Painted, None, None]:
         self.asked.append(request)
         try:
-            for at in range(request.count):
-                seed = request.seed + at
+            for first in range(0, request.count, request.batch):
+                seeds = range(request.seed + first, request.seed + min(first + request.batch, request.count))
                 for step in range(1, request.steps + 1):
                     if report is not None:
-                        report(Progress(picture=at, pictures=request.count, step=step, steps=request.steps, preview=flat(BLUE, 8)))
-                if self.trouble.get(seed):
-                    raise self.trouble[seed].pop(0)
-                yield Painted(image=flat(self.colours[seed - self.start]), seed=seed)
+                        at = Progress(picture=first, pictures=request.count, step=step, steps=request.steps, preview=flat(BLUE, 8))
+                        report(replace(at, together=len(seeds)))
+                for seed in seeds:
+                    if self.trouble.get(seed):
+                        raise self.trouble[seed].pop(0)
+                yield from (Painted(image=flat(self.colours[seed - self.start]), seed=seed) for seed in seeds)
         finally:
             self.closed += 1
 

@@ -118,6 +118,52 @@ def test_a_skipped_picture_is_left_out_and_the_rest_is_made(tmp_path) -> None:
     assert [(one.seed, one.count) for one in here.host.asked] == [(100, 3), (102, 1)]
 
 
+def test_a_skip_leaves_out_what_is_painted_together_and_nothing_is_painted_twice(tmp_path) -> None:
+    here = room(tmp_path, (RED, ORANGE, BLUE, RED, RED))
+    _, results, _ = done(order(count=5, batch=2), here, report=raising(Skipped("skip"), picture=2, step=1))
+    assert [(one.number, one.seed) for one in results] == [(1, 100), (2, 101), (5, 104)]
+    assert [(one.seed, one.count) for one in here.host.asked] == [(100, 5), (104, 1)]
+    last = room(tmp_path / "last", (RED, ORANGE, BLUE))
+    _, results, _ = done(order(count=3, batch=2), last, report=raising(Skipped("skip"), picture=2, step=1))
+    assert [one.number for one in results] == [1, 2] and len(last.host.asked) == 1, "the last batch is of one picture"
+
+
+@pytest.mark.parametrize("choose", ["best", "until"])
+def test_a_stop_chooses_among_what_is_finished(tmp_path, choose) -> None:
+    here = room(tmp_path, (BLUE, ORANGE, RED, BLUE, BLUE))
+    wanted = order(choose=choose, count=1, most=5, until=0.9999)
+    told = []
+    with pytest.raises(Interrupted):
+        for event in make(wanted, here, "anna", raising(Interrupted("stop"), picture=2, step=1)):
+            told.append(event)
+    chosen = told[-1]
+    assert isinstance(chosen, Chosen) and [(one.number, one.kept) for one in chosen.results] == [(2, True), (1, False)]
+    assert chosen.notes[-1] == "2 of 5 pictures were finished before the stop: the most alike of them are kept."
+    assert len(chosen.notes) == (2 if choose == "until" else 1)
+    assert here.history().amount(Wanted(user="anna", aside=True)) == 1 and here.host.closed == 1
+
+
+def test_a_stop_that_comes_with_a_result_chooses_too(tmp_path) -> None:
+    """The one who listens throws it in, between two pictures."""
+    here = room(tmp_path, (BLUE, RED, BLUE))
+    events = make(order(choose="best", count=1, most=3), here, "anna")
+    known, first = next(events), next(events)
+    assert isinstance(known, Known) and isinstance(first, Result)
+    chosen = events.throw(Interrupted("stop"))  # type: ignore[attr-defined]
+    assert isinstance(chosen, Chosen) and [(one.number, one.kept) for one in chosen.results] == [(1, True)]
+    with pytest.raises(Interrupted):
+        next(events)
+    assert here.host.closed == 1, "nothing more is painted"
+
+
+def test_a_stop_before_the_first_picture_chooses_nothing(tmp_path) -> None:
+    told = []
+    with pytest.raises(Interrupted):
+        for event in make(order(choose="best", count=1, most=3), room(tmp_path), "anna", raising(Interrupted("stop"), picture=0, step=1)):
+            told.append(event)
+    assert [type(one) for one in told] == [Known]
+
+
 def test_what_was_finished_before_a_stop_is_kept(tmp_path) -> None:
     here = room(tmp_path)
     events = make(order(count=3), here, "anna", raising(Interrupted("stop"), picture=2, step=2))

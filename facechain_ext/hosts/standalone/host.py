@@ -59,7 +59,7 @@ class Standalone:
             for first in range(0, request.count, together):
                 seeds = range(request.seed + first, request.seed + min(first + together, request.count))
                 batch = Batch(request=request, cond=cond, uncond=uncond, units=units, first=first, seeds=tuple(seeds))
-                told = partial(_tell, report, request, first)
+                told = partial(_tell, report, request, seeds)
                 yield from paint_batch(networks, batch, told, self._colours if report else None)
 
     def checkpoint(self) -> str:
@@ -151,9 +151,10 @@ class Standalone:
         )
 
 
-def _tell(report: Report | None, request: Paint, first: int, step: int, steps: int, preview: Image.Image | None) -> None:
+def _tell(report: Report | None, request: Paint, seeds: range, step: int, steps: int, preview: Image.Image | None) -> None:
     if report is not None:
-        report(Progress(picture=first, pictures=request.count, step=step, steps=steps, preview=preview))
+        first = seeds.start - request.seed
+        report(Progress(picture=first, pictures=request.count, step=step, steps=steps, preview=preview, together=len(seeds)))
 
 
 LONGEST = 4096
