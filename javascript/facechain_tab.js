@@ -57,13 +57,18 @@
         return to === "zh" && Object.hasOwn(said.zh, trimmed) ? text.replace(trimmed, said.zh[trimmed]) : text;
     }
 
-    /* What the server wrote is in the visitor's language; what the page was built with is in English. */
+    /* Where people's own words may stand, or what the server wrote in the visitor's language already: a person may be called Save. */
+    const THEIRS = ".facechain-html:not(.facechain-built), [role=listbox], ul.options, textarea";
+
+    /* What the page was built with is in English. */
     function translate(root, to) {
         const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
         for (let node = walker.nextNode(); node; node = walker.nextNode()) {
             const known = english.get(node);
             const original = known !== undefined && node.textContent === known.shown ? known.text : node.textContent;
             const shown = word(original, to);
+            if (shown === node.textContent && !known) continue;
+            if (node.parentElement.closest(THEIRS)) continue;
             if (shown !== node.textContent) node.textContent = shown;
             if (shown !== original || known) english.set(node, {text: original, shown});
         }
@@ -366,6 +371,14 @@
         }
     }
 
+    /* Every browser has a calendar of its own; gradio's versions have different ones, or none. */
+    function dates(root) {
+        for (const name of ["filter-since", "filter-until"]) {
+            const field = root.querySelector(`#${PREFIX}${name} input`);
+            if (field && field.type !== "date") field.type = "date";
+        }
+    }
+
     /* What only the script uses is passed over by the Tab key. */
     function unreached(root) {
         for (const one of root.querySelectorAll(".facechain-hidden :is(input, textarea, button, a):not([tabindex='-1'])")) one.tabIndex = -1;
@@ -379,6 +392,7 @@
         refocus();
         alarm(root);
         unreached(root);
+        dates(root);
         watch(root);
         take(root);
         const button = root.querySelector("[data-press]");

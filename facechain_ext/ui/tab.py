@@ -20,7 +20,7 @@ from facechain_ext.ui.tab_portrait import Portrait
 from facechain_ext.ui.tab_setup import Setup
 from facechain_ext.ui.tab_wires import TAB, Visitor, Wires, first_line, option_of
 from facechain_ext.ui.traces import handed, sweep
-from facechain_ext.ui.words import ENGLISH, labels, say, tips
+from facechain_ext.ui.words import ENGLISH, labels, meant, say, tips
 
 PAGES = ("portrait", "people", "history", "setup")
 
@@ -107,7 +107,7 @@ class Tab:
         wires.on(event, portrait.who.faces, [wires["person"]], [wires["faces"]], wires["who-trouble"])
         loras = [wires[f"lora-{number}"] for number in range(1, 5)]
         wires.on(event, portrait.styles.fresh, [wires["choice"]], [wires["styles"], *loras], wires["style-trouble"])
-        wires.on(event, self.lists, [], [wires[name] for name in ("subject", *LISTS)], wires["make-trouble"])
+        wires.on(event, self.lists, [wires["subject"]], [wires[name] for name in ("subject", *LISTS)], wires["make-trouble"])
         wires.on(event, portrait.pose_zone, [], [wires["pose-zone"]], wires["pose-trouble"])
         self._fill_people(event)
         self._fill_setup(event)
@@ -138,10 +138,10 @@ class Tab:
         new = {name: getattr(found, name) for name in DEFAULTS}
         return tuple(gr.update() if value == built[name] else gr.update(value=value) for name, value in new.items())
 
-    def lists(self, visitor: Visitor) -> tuple[Any, ...]:
+    def lists(self, visitor: Visitor, subject: str) -> tuple[Any, ...]:
         """The subjects in the visitor's language, and what the lists offer now."""
         pairs = [(say(f"choice.subject.{one}", visitor.language), one) for one in option_of("subject").option.choices]
-        return gr.update(choices=named(pairs)), *(gr.update(choices=self.portrait.choices(name)) for name in LISTS)
+        return gr.update(**named(pairs, meant("subject", subject))), *(gr.update(choices=self.portrait.choices(name)) for name in LISTS)
 
     def send(self, visitor: Visitor, sent: str) -> tuple[Any, str, str]:
         """A picture for another tab of the host; the page presses the host's button when it is there."""

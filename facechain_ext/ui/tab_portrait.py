@@ -20,8 +20,8 @@ from facechain_ext.ui.tab_style import NONE, Styles, usable
 from facechain_ext.ui.tab_who import Who, pictures_of
 from facechain_ext.ui.tab_wires import TAB, Visitor, Wires, bad, stay
 from facechain_ext.ui.traces import Shelf
-from facechain_ext.ui.words import say, translate_all
-from facechain_ext.workflows.orders import ALL, UNTIL, MakingOptions, Order
+from facechain_ext.ui.words import meant, say, translate_all
+from facechain_ext.workflows.orders import ALL, AUTO, UNTIL, MakingOptions, Order
 from facechain_ext.workflows.people import Picture
 
 CHANNELS = ("no-pose",)
@@ -201,6 +201,7 @@ class Portrait:
 
     def _ordered(self, chosen: Chosen, values: Mapping[str, Any]) -> Order:
         options = order_values({name: "" if value == NONE else value for name, value in values.items()})
+        options["subject"] = meant("subject", options.get("subject", AUTO))
         for name, filled in zip(("prompt", "negative"), chosen.filled, strict=True):
             if chosen.style and options.get(name, "").strip() == filled.strip():
                 options.pop(name, None)  # the style's own words, which the work fits to the person it sees

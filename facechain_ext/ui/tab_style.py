@@ -15,7 +15,7 @@ from facechain_ext.ui import tab_html as html
 from facechain_ext.ui.ids import element
 from facechain_ext.ui.tab_wires import TAB, Visitor, Wires, bad, first_line, fixed, good, title
 from facechain_ext.ui.traces import received
-from facechain_ext.ui.words import say
+from facechain_ext.ui.words import meant, say
 from facechain_ext.workflows.own_styles import own_style
 from facechain_ext.workflows.styles import Bound
 from facechain_ext.workflows.wording import NEGATIVE
@@ -314,6 +314,7 @@ def fits(bound: Bound, choice: Choice, language: str) -> bool:
 
 def fitted(bound: Bound, subject: str) -> str:
     """The style's words for a subject; for auto, words that fit everybody until the photo was looked at."""
+    subject = meant("subject", subject)
     return bound.style.prompt_for("person" if subject in ("auto", "", None) else subject)
 
 

@@ -53,7 +53,7 @@ class Who:
             wires.state("files", [])
             wires.state("person", "")
             wires.html("faces")
-            wires.html("zone", html.zone("drop", "tab.drop", "tab.drop_hint", sign="+"))
+            wires.built("zone", html.zone("drop", "tab.drop", "tab.drop_hint", sign="+"))
             wires.html("photos")
             for name in ("who-trouble", "look-trouble"):
                 wires.trouble(name)

@@ -55,6 +55,10 @@ class Wires:
         """A place for what went wrong."""
         return self.html(name, classes=["facechain-trouble"])
 
+    def built(self, name: str, value: str) -> Any:
+        """A place for HTML that begins with the dictionary's words in English; the page translates them, here and in nothing else."""
+        return self.html(name, value, classes=["facechain-built"])
+
     def channel(self, name: str) -> Any:
         """What `data-do="name"` on the page sends its `data-value` through."""
         return self.put(f"do-{name}", gr.Textbox(value="", show_label=False, elem_id=element(TAB, f"do-{name}")))
@@ -154,7 +158,7 @@ def arguments(field: Field, make: Callable[..., Any]) -> dict[str, Any]:
         found |= {"minimum": option.minimum, "maximum": option.maximum, "step": option.step or 1}
     if option.choices:
         pairs = [(choice_label(field.name, one), one) for one in option.choices]
-        found["choices"] = named(pairs) if make is gr.Dropdown else pairs
+        found |= named(pairs, field.default) if make is gr.Dropdown else {"choices": pairs}
     return found
 
 
@@ -170,4 +174,4 @@ def title(key: str) -> Any:
 
 def fixed(text: str) -> Any:
     """HTML that never changes."""
-    return gr.HTML(text, elem_classes=["facechain-html"])
+    return gr.HTML(text, elem_classes=["facechain-html", "facechain-built"])

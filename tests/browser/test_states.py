@@ -218,9 +218,34 @@ def test_a_long_history_is_turned_and_filtered(empty, visit):
     page.part("filter-person").locator("input").click()
     page.page.get_by_role("option", name="Ben").click()
     page.says("entries", "1–24 of 250")
-    page.part("filter-since").locator("input, textarea").fill("31.1.2026")
-    page.part("filter-since").locator("input, textarea").press("Enter")
-    page.says("history-trouble", "is no date")
+    since = page.see("#facechain-tab-filter-since input[type=date]")
+    since.fill("2100-01-01")
+    page.says("entries", "Nothing")
+    since.fill("")
+    page.says("entries", "1–24 of 250")
+    page.part("filter-until").locator("input[type=date]").fill("2001-12-31")
+    page.says("entries", "Nothing")
+    page.shot("history-dates")
+
+
+def test_nobodys_name_is_translated(lived_in, visit):
+    """Words of the dictionary that somebody has chosen as a name stay in every place; the page's own change with the language."""
+    lived_in.person("Save", ANNA)
+    lived_in.person("Style", BEN)
+    page = visit(locale="zh-CN")
+    page.page.wait_for_function("document.querySelector('#facechain-tab-make').textContent.includes('生成')")
+    page.turn(1)
+    page.page.wait_for_function("document.querySelector('#facechain-tab-add').textContent.trim() === '保存'")
+    page.do("someone", "Save").click()
+    page.says("person-shown", "Save")
+    page.part("merge-with").locator("input").click()
+    page.page.get_by_role("option", name="Style").wait_for()
+    page.page.wait_for_timeout(900)  # three rounds of the page's script
+    assert page.page.get_by_role("option", name="Style").count() == 1
+    names = page.page.locator('#facechain-tab-people [data-do="someone"]').all_inner_texts()
+    assert [name.strip() for name in names] == ["Anna", "Ben", "Save", "Style"]
+    assert page.page.locator("#facechain-tab-person-shown h4").inner_text() == "Save"
+    page.shot("chinese-person-called-save")
 
 
 CONTRAST = """

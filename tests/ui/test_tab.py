@@ -289,7 +289,7 @@ def test_the_history_is_asked_as_filtered(visit, monkeypatch):
     monkeypatch.setattr(history, "amount", lambda wanted: asked.append(wanted) or 0)
     visit.set("filter-person", "Anna")
     visit.set("filter-least", 0.5)
-    visit.set("filter-since", "2026-01-31", "submit")
+    visit.set("filter-since", "2026-01-31")
     visit.set("filter-text", "garden", "submit")
     visit.set("filter-sort", "likeness")
     last = asked[-2]
@@ -361,6 +361,34 @@ def test_settings_are_kept_and_what_is_refused_is_said(visit):
     visit.set("setting-outputs", "/nowhere")
     visit.press("settings-save")
     assert "cannot be written" in visit["settings-trouble"] or "无法" in visit["settings-trouble"]
+
+
+@pytest.mark.parametrize(
+    ("language", "first", "words", "subject"),
+    [("en", "as the photo shows", "an older man", "older-man"), ("zh-CN", "根据照片判断", "年长男士", "older-man")],
+)
+def test_a_list_shows_words_in_gradio_3_too(studio, language, first, words, subject):
+    """It cannot hold values beside them, so the order is read from the words."""
+    page = Visit(studio, language)
+    page.press("arrive")
+    choices = page.tab.wires["subject"].choices
+    assert page["subject"] == first == choices[0] and words in choices and subject not in choices
+    page.do("person", "Anna")
+    page.set("subject", words)
+    page.do("style", "Deer_girl")
+    assert "man" in page["prompt"] and "girl" not in page["prompt"]
+    page.press("arrive")
+    assert page["subject"] == words, "what was chosen stays"
+    page.set("without_lora", True)
+    page.press("make")
+    assert page.order().options.subject == subject
+
+
+def test_another_language_takes_the_chosen_word_along(visit):
+    visit.set("subject", "a woman")
+    visit.request = Request("zh-CN")
+    visit.press("arrive")
+    assert visit["subject"] == "女士"
 
 
 @pytest.mark.parametrize(("language", "said"), [("en", "Nothing made yet"), ("zh-CN,zh;q=0.9", "还没有作品")])
