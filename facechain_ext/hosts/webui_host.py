@@ -102,8 +102,17 @@ class WebUIHost:
         return [one.name for one in self.listed_loras()]
 
     def listed_loras(self) -> list[Listed]:
-        """LoRAs as the host's own list has them; nothing is read but what it has read already."""
-        found = getattr(sys.modules.get("networks"), "available_networks", {})
+        """LoRAs as the host's own list has them; nothing is read but what it has read already.
+
+        Of several files of one name the host lists the last; the others are there by the names they were trained under, where no
+        other has the same.
+        """
+        networks = sys.modules.get("networks")
+        found = dict(getattr(networks, "available_networks", {}))
+        shared, seen = getattr(networks, "forbidden_network_aliases", {}), {one.filename for one in found.values()}
+        for alias, one in getattr(networks, "available_network_aliases", {}).items():
+            if one.filename not in seen and alias not in found and alias.lower() not in shared:
+                found[alias] = one
         return [
             Listed(name=name, file=one.filename, alias=one.alias or "", hashes=(one.hash,) if one.hash else ())
             for name, one in sorted(found.items(), key=lambda item: item[0].lower())
@@ -208,9 +217,11 @@ def _listed_name(lora: Lora, listed: Sequence[Listed]) -> str:
     source = str(lora.source)
     if not math.isfinite(lora.weight):
         raise BadInput(f"The weight of the LoRA {source!r} must be a number.")
-    for one in listed:
-        if source in (one.name, one.alias) or (os.path.isabs(source) and Path(source) == Path(one.file)):
-            return one.name
+    for same in (lambda one: one.name == source, lambda one: os.path.isabs(source) and Path(source) == Path(one.file),
+                 lambda one: one.alias == source):  # fmt: skip
+        found = next((one.name for one in listed if same(one)), None)
+        if found is not None:
+            return found
     stem = Path(source).name.removesuffix(".safetensors")
     known(stem, [one.name for one in listed], "LoRA")
     return stem

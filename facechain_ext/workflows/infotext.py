@@ -70,11 +70,12 @@ def finish_pairs(finish: Finish) -> dict[str, str]:
 
 
 def lora_name(lora: Lora) -> str:
-    """A LoRA as a prompt calls it: the host's name, or the name of its file."""
+    """A LoRA as a prompt calls it: the host's name, which may tell its place in the folder (people/anna), or the name of its file."""
     if isinstance(lora.source, Path):
         return lora.source.stem
-    name = PureWindowsPath(lora.source).name
-    return name.removesuffix(".safetensors")
+    if lora.source.endswith(".safetensors"):
+        return PureWindowsPath(lora.source).name.removesuffix(".safetensors")
+    return lora.source
 
 
 def control_text(control: Any) -> str:

@@ -113,11 +113,14 @@ def _loras(order: Order, style: Bound | None, listed: Sequence[Listed]) -> tuple
 
 
 def _named(name: str, listed: Sequence[Listed]) -> str:
-    """The host's name for a LoRA that is called by its name, its file's or the one it was trained under."""
+    """The host's name for a LoRA that is called by its name, its file's or the one it was trained under. BadInput where there is none,
+    or where there are several."""
     for called in (lambda one: one.name, lambda one: PureWindowsPath(one.file).stem, lambda one: one.alias):
-        found = next((one.name for one in listed if called(one) == name), None)
-        if found is not None:
-            return found
+        found = list(dict.fromkeys(one.name for one in listed if called(one) == name))
+        if len(found) > 1:
+            raise BadInput(f"There are {len(found)} LoRAs called {name}: choose {' or '.join(found)}.")
+        if found:
+            return found[0]
     close = difflib.get_close_matches(name, [one.name for one in listed], 1)
     advice = f"perhaps {close[0]}" if close else "put it into the LoRA folder, or leave it out"
     raise BadInput(f"There is no LoRA {name!r}: {advice}.")

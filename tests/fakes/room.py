@@ -124,6 +124,8 @@ class FlatHost:
             Listed(name="Winter_Hanfu", file="/loras/Winter_Hanfu.safetensors"),
             Listed(name="trkshgntlmn10", file="/loras/trkshgntlmn10.safetensors", alias="gentleman"),
             Listed(name="film v1.1", file="/loras/film v1.1.safetensors"),
+            Listed(name="people/anna", file="/loras/people/anna.safetensors"),
+            Listed(name="styles/anna", file="/loras/styles/anna.safetensors"),
         ]
 
     def upscalers(self) -> list[str]:

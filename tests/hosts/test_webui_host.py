@@ -181,6 +181,19 @@ def test_loras_by_the_hosts_list(host, modules, tmp_path):
     assert len(fakes.MADE) == 1
 
 
+def test_a_lora_that_the_host_hides_behind_another_of_its_name_is_there_by_its_own(host, modules):
+    """The host keeps the last file of a name in its list, and all of them under the names they were trained under."""
+    people, styles = fakes.network("anna", "/l/people/anna.safetensors", "anna_p"), fakes.network("anna", "/l/styles/anna.safetensors", "w")
+    lost = fakes.network("anna", "/l/lost/anna.safetensors", "same")
+    modules.networks.available_networks["anna"] = styles
+    modules.networks.available_network_aliases = {"anna": styles, "anna_p": people, "w": styles, "same": lost}
+    modules.networks.forbidden_network_aliases = {"same": 1}
+    assert [(one.name, one.file) for one in host.listed_loras()] == [("anna", styles.filename), ("anna_p", people.filename)]
+    given = tuple(Lora(source=name) for name in ("anna", "anna_p", "w"))
+    list(host.paint(request(loras=given)))
+    assert fakes.MADE[0].prompt == "a portrait <lora:anna:1> <lora:anna_p:1> <lora:anna:1>"
+
+
 def test_a_new_lora_is_seen_after_the_host_looked_again(host, modules, tmp_path, monkeypatch):
     (tmp_path / "Lora").mkdir()
     (tmp_path / "Lora" / "new.safetensors").write_bytes(b"")

@@ -294,6 +294,17 @@ def test_where_people_log_in_nobodys_face_is_on_a_style_that_all_see(tmp_path) -
     assert here.own_styles().style("Mine").thumbnail == b""
 
 
+def test_one_of_two_loras_of_a_name_is_painted_with_and_made_again(tmp_path) -> None:
+    here = room(tmp_path)
+    with pytest.raises(BadInput, match="2 LoRAs called anna: choose people/anna or styles/anna"):
+        done(order(loras=(("anna", 0.5),)), here)
+    _, (result,), _ = done(order(loras=(("styles/anna", 0.5),)), here)
+    assert [(one.source, one.weight) for one in here.host.asked[0].loras] == [("styles/anna", 0.5)]
+    assert result.entry is not None and "<lora:styles/anna:0.5>" in result.entry.info
+    found = again(result.entry, here)
+    assert found.loras == (("styles/anna", 0.5),) and not any("LoRA" in note for note in found.notes)
+
+
 # ---- pose, hires
 
 
