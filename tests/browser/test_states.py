@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
 
-from tests.browser.page import PHONE, Page, served
+from tests.browser.page import PHONE, served
 from tests.fakes.studio import ANNA, BEN, FakeStudio, photo
 
 MISSING_STYLE, THERE_STYLE = "Bleak_autumn", "Autumn_populus"
@@ -40,20 +39,6 @@ def lived_in(empty) -> FakeStudio:
     empty.person("Ben", BEN)
     empty.fill(3)
     return empty
-
-
-@pytest.fixture
-def visit(browser, address) -> Iterator[Callable[..., Page]]:
-    """Opens pages; they must have raised nothing when they are closed."""
-    pages: list[Page] = []
-
-    def opened(**more: Any) -> Page:
-        pages.append(Page(browser, address, **more))
-        return pages[-1]
-
-    yield opened
-    for page in pages:
-        page.close()
 
 
 @pytest.fixture

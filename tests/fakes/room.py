@@ -14,13 +14,10 @@ from PIL import Image
 from facechain_ext.engine.checkpoints import read_encoder
 from facechain_ext.faces.types import Attributes, Face, Parsing
 from facechain_ext.hosts.types import Folders, Listed, Paint, Painted, Progress, Report
-from facechain_ext.store.history import History
-from facechain_ext.store.library import Library
-from facechain_ext.workflows.infotext import parse_info
-from facechain_ext.workflows.own_styles import OwnStyles
 from facechain_ext.workflows.people import Picture
 from facechain_ext.workflows.planning import openpose
 from facechain_ext.workflows.styles import bind, presets
+from tests.fakes.kept import Kept
 from tests.hosts.standalone_cases import adapter, demo
 
 RED, ORANGE, GREEN, BLUE, BLACK = (220, 40, 40), (220, 120, 40), (40, 220, 40), (40, 40, 220), (0, 0, 0)
@@ -158,7 +155,7 @@ class ColourCheck:
         return seen == GREEN or (strict and seen == ORANGE)
 
 
-class FakeRoom:
+class FakeRoom(Kept):
     """workflows.making.Room."""
 
     def __init__(
@@ -184,15 +181,6 @@ class FakeRoom:
     def analyser(self, name: str) -> ColourEyes:
         assert name in ("auto", "colour-eyes"), name
         return self.eyes
-
-    def library(self) -> Library:
-        return Library(self.folder / "people")
-
-    def history(self) -> History:
-        return History(self.folder / "outputs", parse_info)
-
-    def own_styles(self) -> OwnStyles:
-        return OwnStyles(self.folder / "styles")
 
     def loras(self) -> tuple[Listed, ...]:
         return tuple(self.host.listed_loras())

@@ -329,20 +329,30 @@ def install(monkeypatch: Any, folder: Path, unet: Any, *, forge: bool = False, c
         "call_queue": {"queue_lock": Queue()},
         "paths": {"models_path": str(folder / "models"), "data_path": str(folder)},
     }  # fmt: skip
+    add_modules(monkeypatch, modules, more)
+    add_networks(monkeypatch, modules, folder / "Lora")
+    modules.sampling = sampling
+    return modules
+
+
+def add_modules(monkeypatch: Any, modules: SimpleNamespace, more: dict[str, dict[str, Any]]) -> None:
+    """Further `modules.*` with their content, by their last name."""
     for name, content in more.items():
         made = ModuleType(f"modules.{name}")
         made.__dict__.update(content)
         setattr(sys.modules["modules"], name, made)
         monkeypatch.setitem(sys.modules, f"modules.{name}", made)
         setattr(modules, name, made)
+
+
+def add_networks(monkeypatch: Any, modules: SimpleNamespace, folder: Path) -> None:
+    """The host's list of LoRAs, of which it learns when it looks into the folder."""
     modules.networks = ModuleType("networks")
     modules.networks.available_networks = {}
     modules.networks.list_available_networks = lambda: modules.networks.available_networks.update(
-        {path.stem: network(path.stem, str(path)) for path in (folder / "Lora").glob("*.safetensors")}
+        {path.stem: network(path.stem, str(path)) for path in folder.glob("*.safetensors")}
     )
     monkeypatch.setitem(sys.modules, "networks", modules.networks)
-    modules.sampling = sampling
-    return modules
 
 
 @dataclass(frozen=True)
