@@ -29,11 +29,14 @@
         return found.language || (/^zh\b/i.test(navigator.language || "") ? "zh" : "en");
     }
 
+    /* What the server writes is in the visitor's language already, and names people: somebody may be called Save. */
+    const THEIRS = "[role=listbox], ul.options, textarea, .facechain-cards figure, .facechain-closed";
+
     function translate(panel, words) {
         const walker = document.createTreeWalker(panel, NodeFilter.SHOW_TEXT);
         for (let node = walker.nextNode(); node; node = walker.nextNode()) {
             const text = node.textContent.trim();
-            if (Object.hasOwn(words, text)) node.textContent = node.textContent.replace(text, words[text]);
+            if (Object.hasOwn(words, text) && !node.parentElement.closest(THEIRS)) node.textContent = node.textContent.replace(text, words[text]);
         }
         panel.lang = "zh";
     }

@@ -57,13 +57,18 @@
         return to === "zh" && Object.hasOwn(said.zh, trimmed) ? text.replace(trimmed, said.zh[trimmed]) : text;
     }
 
-    /* What the server wrote is in the visitor's language; what the page was built with is in English. */
+    /* Where people's own words may stand, or what the server wrote in the visitor's language already: a person may be called Save. */
+    const THEIRS = ".facechain-html:not(.facechain-built), [role=listbox], ul.options, textarea";
+
+    /* What the page was built with is in English. */
     function translate(root, to) {
         const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
         for (let node = walker.nextNode(); node; node = walker.nextNode()) {
             const known = english.get(node);
             const original = known !== undefined && node.textContent === known.shown ? known.text : node.textContent;
             const shown = word(original, to);
+            if (shown === node.textContent && !known) continue;
+            if (node.parentElement.closest(THEIRS)) continue;
             if (shown !== node.textContent) node.textContent = shown;
             if (shown !== original || known) english.set(node, {text: original, shown});
         }
@@ -171,15 +176,32 @@
         send("favourites", stars().join("\t"));
     }
 
+    function download(address, name) {
+        const link = document.createElement("a");
+        link.href = address;
+        link.download = name;
+        link.click();
+    }
+
+    /* A file that the server hands over, once its link is there; each has a name of its own. */
+    let taken = "";
+
+    function take(root) {
+        const now = root.querySelector("[data-hand]");
+        if (!now || now.dataset.hand === taken) return;
+        const link = [...part("handed").querySelectorAll("a[href]")].find((one) => decodeURIComponent(one.href).includes(now.dataset.hand));
+        if (!link) return;
+        taken = now.dataset.hand;
+        download(link.href, now.dataset.name);
+    }
+
     /* The picture that is shown is the file itself: it is saved with its info text. */
     async function save(button) {
         const image = button.closest(".facechain-selected").querySelector("img");
         const bytes = atob(image.src.split(",")[1]), content = Uint8Array.from(bytes, (letter) => letter.charCodeAt(0));
-        const link = document.createElement("a");
-        link.href = URL.createObjectURL(new Blob([content], {type: "image/png"}));
-        link.download = button.dataset.save;
-        link.click();
-        setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+        const address = URL.createObjectURL(new Blob([content], {type: "image/png"}));
+        download(address, button.dataset.save);
+        setTimeout(() => URL.revokeObjectURL(address), 10000);
     }
 
     document.addEventListener("click", (event) => {
@@ -212,6 +234,26 @@
         input.files = carrier.files;
         input.dispatchEvent(new Event("change", {bubbles: true}));
     }
+
+    /* gradio keeps what is uploaded under its name: ours are signed, by which the server knows which files it may delete. */
+    const SIGNED = /^facechain-[0-9a-f]{16}-/;
+
+    function signed(file) {
+        const sign = [...crypto.getRandomValues(new Uint8Array(8))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+        return new File([file], `facechain-${sign}-${file.name}`, {type: file.type, lastModified: file.lastModified});
+    }
+
+    document.addEventListener("change", (event) => {
+        const input = event.target;
+        if (!input.matches || !input.matches(`[id^="${PREFIX}"] input[type=file]`)) return;
+        const files = [...input.files];
+        if (files.every((file) => SIGNED.test(file.name))) return;
+        event.stopImmediatePropagation();
+        const carrier = new DataTransfer();
+        for (const file of files) carrier.items.add(signed(file));
+        input.files = carrier.files;
+        input.dispatchEvent(new Event("change", {bubbles: true}));
+    }, true);
 
     for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
         document.addEventListener(kind, (event) => {
@@ -329,6 +371,14 @@
         }
     }
 
+    /* Every browser has a calendar of its own; gradio's versions have different ones, or none. */
+    function dates(root) {
+        for (const name of ["filter-since", "filter-until"]) {
+            const field = root.querySelector(`#${PREFIX}${name} input`);
+            if (field && field.type !== "date") field.type = "date";
+        }
+    }
+
     /* What only the script uses is passed over by the Tab key. */
     function unreached(root) {
         for (const one of root.querySelectorAll(".facechain-hidden :is(input, textarea, button, a):not([tabindex='-1'])")) one.tabIndex = -1;
@@ -342,7 +392,9 @@
         refocus();
         alarm(root);
         unreached(root);
+        dates(root);
         watch(root);
+        take(root);
         const button = root.querySelector("[data-press]");
         if (button && button.dataset.once !== pressed) {
             pressed = button.dataset.once;

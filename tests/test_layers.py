@@ -65,7 +65,7 @@ ROOMS = (
     Room("hosts.forge", 3, HOST | NETWORKS | words("numpy PIL")),
     Room("hosts.webui", 3, HOST | NETWORKS | words("numpy PIL")),  # what a1111 and forge share
     Room("hosts.webui_host", 3, inside=words("modules PIL")),
-    Room("hosts.webui_painting", 3, inside=words("modules PIL")),
+    Room("hosts.webui_painting", 3, inside=words("modules numpy PIL")),
     Room("hosts.webui_controls", 3, inside=words("modules numpy PIL")),
     Room("training", 3, NETWORKS | PICTURES | DIFFUSION | words("tqdm"), words("tensorboard")),
     Room("demo", 3, NETWORKS | PICTURES | DIFFUSION | words("tqdm")),

@@ -57,6 +57,18 @@ class Hires:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Finish:
+    """What is done to finished pictures: faces restored by the host's restorer of that name ("": not), then enlarged `scale` times.
+
+    upscaler: one of the host's that enlarge pictures ("": its first). No identity is held in it.
+    """
+
+    restorer: str = ""
+    scale: float = 1.0
+    upscaler: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Paint:
     """A request for pictures in the words of the WebUI.
 
@@ -84,6 +96,7 @@ class Paint:
     adapter: Adapter | None = None
     persons: tuple[Person, ...] = ()
     hires: Hires | None = None
+    finish: Finish | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +111,8 @@ class Painted:
 class Progress:
     """Where the work is: picture index (from 0) of count, step (finished steps) of steps; preview where the host has one.
 
-    steps counts both passes where there are two; preview: small, RGB, about once a second at most.
+    together: how many pictures from that one on are painted at once. steps counts both passes where there are two; preview: small, RGB,
+    about once a second at most.
     """
 
     picture: int
@@ -106,6 +120,7 @@ class Progress:
     step: int
     steps: int
     preview: Image.Image | None = None
+    together: int = 1
 
 
 Report = Callable[[Progress], None]
@@ -161,6 +176,14 @@ class Host(Protocol):
 
     def upscalers(self) -> list[str]:
         """Upscalers by the host's names, the one that is taken unasked first."""
+        ...
+
+    def finishers(self) -> list[str]:
+        """Those of the upscalers that enlarge a finished picture, the one that is taken unasked first."""
+        ...
+
+    def restorers(self) -> list[str]:
+        """Face restorers by the host's names; none where it has none."""
         ...
 
     def controlnets(self) -> list[str]:

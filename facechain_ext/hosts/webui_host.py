@@ -56,6 +56,8 @@ class WebUIHost:
         self._check(request)
         if request.hires is not None and not request.hires.upscaler:
             request = replace(request, hires=replace(request.hires, upscaler=self.upscalers()[0]))
+        if request.finish is not None and request.finish.scale > 1 and not request.finish.upscaler:
+            request = replace(request, finish=replace(request.finish, upscaler=self.finishers()[0]))
         tags, together = self._tags(request.loras), max(1, request.batch)
         for first in range(0, request.count, together):
             pictures, enough = paint_batch(request, tags, first, min(together, request.count - first), report)
@@ -68,6 +70,10 @@ class WebUIHost:
         known(request.sampler, self.samplers(), "sampler", more=_resolved(request.sampler))
         if request.hires is not None and request.hires.upscaler:
             known(request.hires.upscaler, self.upscalers(), "upscaler")
+        if request.finish is not None and request.finish.upscaler:
+            known(request.finish.upscaler, self.finishers(), "upscaler")
+        if request.finish is not None and request.finish.restorer:
+            known(request.finish.restorer, self.restorers(), "face restoration")
         reason = webui.supports(None, request.adapter) if request.persons else None
         if reason:
             raise UnsupportedModel(reason)
@@ -96,8 +102,17 @@ class WebUIHost:
         return [one.name for one in self.listed_loras()]
 
     def listed_loras(self) -> list[Listed]:
-        """LoRAs as the host's own list has them; nothing is read but what it has read already."""
-        found = getattr(sys.modules.get("networks"), "available_networks", {})
+        """LoRAs as the host's own list has them; nothing is read but what it has read already.
+
+        Of several files of one name the host lists the last; the others are there by the names they were trained under, where no
+        other has the same.
+        """
+        networks = sys.modules.get("networks")
+        found = dict(getattr(networks, "available_networks", {}))
+        shared, seen = getattr(networks, "forbidden_network_aliases", {}), {one.filename for one in found.values()}
+        for alias, one in getattr(networks, "available_network_aliases", {}).items():
+            if one.filename not in seen and alias not in found and alias.lower() not in shared:
+                found[alias] = one
         return [
             Listed(name=name, file=one.filename, alias=one.alias or "", hashes=(one.hash,) if one.hash else ())
             for name, one in sorted(found.items(), key=lambda item: item[0].lower())
@@ -128,6 +143,18 @@ class WebUIHost:
         here = [one.name for one in named if one.name not in plain and _here(one)]
         latent = list(shared.latent_upscale_modes)
         return [*here, *plain, *latent, *(one.name for one in named if one.name not in (*here, *plain))]
+
+    def finishers(self) -> list[str]:
+        """The upscalers but for those of latents."""
+        from modules import shared
+
+        return [name for name in self.upscalers() if name not in shared.latent_upscale_modes]
+
+    def restorers(self) -> list[str]:
+        """Face restorers the host has set up; one whose file is missing fetches it when used."""
+        from modules import shared
+
+        return [one.name() for one in shared.face_restorers if one.name() != NO_UPSCALER]
 
     def controlnets(self) -> list[str]:
         """ControlNet models by the host's names; none where it has no ControlNet."""
@@ -160,7 +187,8 @@ def known(name: str, names: Sequence[str], what: str, *, more: bool = False) -> 
     if name in names or more:
         return
     close = difflib.get_close_matches(name, names, 1)
-    advice = f"did you mean {close[0]!r}?" if close else f"choose {', '.join(names[:5])}{', …' if len(names) > 5 else ''}."
+    listed = f"choose {', '.join(names[:5])}{', …' if len(names) > 5 else ''}." if names else "leave it out."
+    advice = f"did you mean {close[0]!r}?" if close else listed
     raise BadInput(f"The WebUI has no {what} {name!r}: {advice}")
 
 
@@ -189,9 +217,11 @@ def _listed_name(lora: Lora, listed: Sequence[Listed]) -> str:
     source = str(lora.source)
     if not math.isfinite(lora.weight):
         raise BadInput(f"The weight of the LoRA {source!r} must be a number.")
-    for one in listed:
-        if source in (one.name, one.alias) or (os.path.isabs(source) and Path(source) == Path(one.file)):
-            return one.name
+    for same in (lambda one: one.name == source, lambda one: os.path.isabs(source) and Path(source) == Path(one.file),
+                 lambda one: one.alias == source):  # fmt: skip
+        found = next((one.name for one in listed if same(one)), None)
+        if found is not None:
+            return found
     stem = Path(source).name.removesuffix(".safetensors")
     known(stem, [one.name for one in listed], "LoRA")
     return stem

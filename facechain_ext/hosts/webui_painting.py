@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from facechain_ext.errors import FaceChainError, Interrupted, OutOfMemory, PictureFailed, Skipped
 from facechain_ext.hosts import webui, webui_controls
 from facechain_ext.hosts.rows import progress
-from facechain_ext.hosts.types import Paint, Painted, Progress, Report
+from facechain_ext.hosts.types import Finish, Paint, Painted, Progress, Report
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -29,7 +29,7 @@ def paint_batch(request: Paint, tags: str, first: int, count: int, report: Repor
     """Pictures `first` to `first + count` of a request, and whether the WebUI is to make no more. tags: LoRAs for the prompt's end."""
     from modules import processing, shared
 
-    watch = Watch(request, first, report)
+    watch = Watch(request, first, count, report)
     with turn(watch.waits), closing(processed_object(request, tags, first, count)) as p, clip_skip(request.clip_skip), failures(request):
         webui.send(p, webui.Errand(plan=plan_of(request), step=watch.step))
         webui_controls.add(p, request.controls)
@@ -41,8 +41,36 @@ def paint_batch(request: Paint, tags: str, first: int, count: int, report: Repor
             if shared.state.skipped:
                 raise Skipped("The picture was skipped in the WebUI.")
             enough = bool(shared.state.stopping_generation)
-    pictures = made.images[made.index_of_first_image :][:count]
-    return [Painted(image=one.convert("RGB"), seed=request.seed + first + n) for n, one in enumerate(pictures)], enough
+            pictures = [finished(one.convert("RGB"), request.finish) for one in made.images[made.index_of_first_image :][:count]]
+    return [Painted(image=one, seed=request.seed + first + n) for n, one in enumerate(pictures)], enough
+
+
+def finished(picture: Image.Image, finish: Finish | None) -> Image.Image:
+    """A picture with its faces restored and enlarged, by the host's own means. PictureFailed where its model cannot be loaded."""
+    from modules import shared
+
+    if finish is not None and finish.restorer:
+        picture = restored(picture, next(one for one in shared.face_restorers if one.name() == finish.restorer))
+    if finish is not None and finish.scale > 1:
+        one = next(one for one in shared.sd_upscalers if one.name == finish.upscaler)
+        picture = one.scaler.upscale(picture, finish.scale, one.data_path)
+        if shared.state.interrupted:  # the host's upscalers end early then, with a picture of any size
+            raise Interrupted(STOPPED)
+    return picture.convert("RGB")
+
+
+def restored(picture: Image.Image, restorer: Any) -> Image.Image:
+    """A picture with its faces restored; the host gives it back as it is where the model is not there, which is said here."""
+    import numpy as np
+    from PIL import Image
+
+    made = restorer.restore(np.asarray(picture))
+    if getattr(restorer, "net", made) is None:
+        raise PictureFailed(
+            f"The WebUI could not load {restorer.name()}, which restores faces: put its file into the folder models/{restorer.name()}, "
+            "or make the picture without."
+        )
+    return Image.fromarray(made)
 
 
 def plan_of(request: Paint) -> webui.Plan | None:
@@ -72,6 +100,7 @@ def processed_object(request: Paint, tags: str, first: int, count: int) -> Any:
         "sd_model": shared.sd_model, "prompt": request.prompt + tags, "negative_prompt": request.negative, "seed": request.seed + first,
         "sampler_name": sampler, "scheduler": scheduler, "steps": request.steps, "cfg_scale": request.cfg, "width": request.width,
         "height": request.height, "batch_size": count, "n_iter": 1, "do_not_save_samples": True, "do_not_save_grid": True,
+        "restore_faces": False,  # else the host's setting decides; where it is asked for, `finished` does it
     }  # fmt: skip
     if request.image is None:
         made, runner = processing.StableDiffusionProcessingTxt2Img, scripts.scripts_txt2img
@@ -115,17 +144,17 @@ def usual_arguments(runner: Any) -> list[Any]:
 class Watch:
     """Tells the steps of a batch, and remembers what the listener raised, for the host swallows what its callbacks raise."""
 
-    def __init__(self, request: Paint, first: int, report: Report | None) -> None:
+    def __init__(self, request: Paint, first: int, together: int, report: Report | None) -> None:
         hires = 0 if request.hires is None else request.hires.steps or request.steps
         self.passes = (request.steps, hires)
-        self.first, self.pictures, self.report = first, request.count, report
+        self.first, self.together, self.pictures, self.report = first, together, request.count, report
         self.raised: FaceChainError | None = None
         self.seen = 0.0
 
     def waits(self) -> None:
         """Not begun yet. Raises what the listener raises."""
         if self.report is not None:
-            self.report(Progress(picture=self.first, pictures=self.pictures, step=0, steps=sum(self.passes)))
+            self.report(self.at(0))
 
     def step(self, p: Any, step: int, total: int | None) -> None:
         """A denoiser step begins. Interrupts the host where the listener wants no more."""
@@ -136,12 +165,15 @@ class Watch:
         second = bool(getattr(p, "is_hr_pass", False))
         done = self.passes[0] * second + int(progress(step, total) * self.passes[second])
         try:
-            self.report(
-                Progress(picture=self.first, pictures=self.pictures, step=done, steps=sum(self.passes), preview=self.preview(shared.state))
-            )
+            self.report(self.at(done, self.preview(shared.state)))
         except FaceChainError as error:
             self.raised = error
             shared.state.interrupt()
+
+    def at(self, step: int, preview: Image.Image | None = None) -> Progress:
+        """Where the work is."""
+        steps = sum(self.passes)
+        return Progress(picture=self.first, pictures=self.pictures, step=step, steps=steps, preview=preview, together=self.together)
 
     def preview(self, state: Any) -> Image.Image | None:
         """The picture as far as it is, small, once a second, where the WebUI's settings want live previews."""

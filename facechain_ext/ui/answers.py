@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from io import BytesIO
 from pathlib import Path
@@ -98,11 +98,15 @@ def bad(text: str, language: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """What the lines are told of the panel: values by person and field, each person's photos by path, and why those are of no use."""
+    """What the lines are told of the panel: values by person and field, each person's photos by path, and what a look at them said.
+
+    doubts: why none of a person's photos is of use; left: how many of them are left out.
+    """
 
     values: Mapping[tuple[int | None, str], Any]
     known: Mapping[int, Sequence[str]]
     doubts: Mapping[int, str]
+    left: Mapping[int, int] = field(default_factory=dict)
 
 
 def lines(told: Told, language: str, trouble: str = "") -> tuple[str, str]:
@@ -118,7 +122,7 @@ def lines(told: Told, language: str, trouble: str = "") -> tuple[str, str]:
     if trouble and not warnings:
         warnings = [say("last", language, reason=translate_all(trouble, language))]
     head = f"⚠ {summary(asked, language)}" if warnings else summary(asked, language)
-    return closed_line(head, language), line(plan(asked, language), warnings, language)
+    return closed_line(head, language), line(plan(asked, language, told.left), warnings, language)
 
 
 def doubt(person: Wanted, doubts: Mapping[int, str], language: str) -> str:
@@ -153,13 +157,13 @@ def summary(asked: Request, language: str) -> str:
     return say("closed.many", language, names=", ".join(names))
 
 
-def plan(asked: Request, language: str) -> list[str]:
-    """What a generation will take: persons, photos, memory, time."""
+def plan(asked: Request, language: str, left: Mapping[int, int]) -> list[str]:
+    """What a generation will take: persons, photos but for those that are left out, memory, time."""
     if not asked.panel.enabled:
         return [say("line.off", language)]
     if not asked.active:
         return [say("line.zero", language)]
-    photos = sum(len(one.photos) for one in asked.persons)
+    photos = sum(max(len(one.photos) - left.get(one.number, 0), 0) for one in asked.persons)
     parts = [say("persons_count", language, count=len(asked.persons))]
     return parts + ([say("photos_count", language, count=photos)] if photos else []) + cost(asked, language)
 
@@ -210,15 +214,15 @@ def _small(path: str, at: int) -> bytes:
         return b""
 
 
-def analysed(files: Sequence[str], adapter: str, analyser: str, face: int, language: str) -> tuple[str, str, str]:
-    """The aligned faces with what was seen; why none of the photos is of use, or empty; and an offer of better face analysis."""
+def analysed(files: Sequence[str], adapter: str, analyser: str, face: int, language: str) -> tuple[str, str, int, str]:
+    """The aligned faces with what was seen; why no photo is of use, or empty; how many are left out; an offer of better analysis."""
     try:
         seen = analysis.analyse(loaded, pictures_of(files), adapter=adapter, analyser=analyser, face=face)
     except FaceChainError as error:
-        return bad(str(error), language), "", offer(language)
+        return bad(str(error), language), "", 0, offer(language)
     found = [card(one.thumbnail, *verdict(one.report, language), one.report.number, language) for one in seen]
     useless = "" if any(one.report.usable for one in seen) else seen[0].report.problems[0].sentence
-    return cards(found), useless, offer(language)
+    return cards(found), useless, sum(not one.report.usable for one in seen), offer(language)
 
 
 def pictures_of(files: Sequence[str]) -> list[Picture]:

@@ -147,6 +147,8 @@ def ready(studio: Studio, _user: str) -> dict[str, Any]:
         "analysers": list(studio.analysers()),
         "samplers": studio.host.samplers(),
         "upscalers": studio.host.upscalers(),
+        "finishers": studio.host.finishers(),
+        "restorers": studio.host.restorers(),
         "poses": studio.poses_possible() or True,
         "safety": studio.safety(),
     }

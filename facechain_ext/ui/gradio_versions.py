@@ -52,6 +52,11 @@ def paths(files: Any) -> list[str]:
     return [str(getattr(one, "name", one)) for one in found]
 
 
+def serves_in_place() -> bool:
+    """Whether a file in gradio's own folder is served from where it lies, under its name; gradio 3 serves a copy, and the page names it."""
+    return gr.__version__ >= "4"
+
+
 def changed(component: Any) -> Any:
     """The event of a value that was set, by hand or by an update; a slider's once it is let go, and when it is updated."""
     return component.change
@@ -69,9 +74,11 @@ def unsaved_all(page: Any) -> None:
         component.do_not_save_to_config = True
 
 
-def named(pairs: Sequence[tuple[str, str]]) -> list[Any]:
-    """A dropdown's choices as (name, value); gradio 3 shows no names there, so it gets the values."""
-    return list(pairs) if gr.__version__ >= "4" else [value for _, value in pairs]
+def named(pairs: Sequence[tuple[str, str]], value: str) -> dict[str, Any]:
+    """A dropdown's choices and value, from (name, value) pairs; gradio 3's takes the names alone, which `words.meant` reads."""
+    if gr.__version__ >= "4":
+        return {"choices": list(pairs), "value": value}
+    return {"choices": [name for name, _ in pairs], "value": next((name for name, one in pairs if one == value), value)}
 
 
 def localization() -> str | None:

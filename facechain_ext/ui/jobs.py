@@ -229,10 +229,12 @@ class Jobs:
     def _do(self, job: _Job) -> None:
         """Do a job to its end, whatever comes; what was finished stays among its results."""
         try:
-            for event in self._make(job.state.order, self._room, job.state.user, lambda progress: self._report(job, progress)):
+            events = self._make(job.state.order, self._room, job.state.user, lambda progress: self._report(job, progress))
+            event = next(events, None)
+            while event is not None:
                 self._take(job, event)
-                if job.stop and not isinstance(event, Chosen):
-                    raise Interrupted(STOPPED)
+                stop = job.stop and not isinstance(event, Chosen)
+                event = events.throw(Interrupted(STOPPED)) if stop else next(events, None)  # thrown in, for it may still have to choose
             self._end(job, "done")
         except Interrupted:
             self._end(job, "stopped", notes=(*job.state.notes, STOPPED))

@@ -86,6 +86,7 @@ class Panel:
             self._saving(number)
         self._put("known", gr.State([]), number)
         self._put("doubt", gr.State(""), number)
+        self._put("left", gr.State(0), number)
 
     def _saving(self, number: int) -> None:
         """Keeping a person for another day."""
@@ -136,7 +137,7 @@ class Panel:
     def _told(self) -> list[Any]:
         """What the lines depend on: every control but the photos themselves, and what is known of those."""
         values = [self._made[one.person, one.field.name] for one in controls() if one.field.name != "photos"]
-        return values + [self._part(name, number) for name in ("known", "doubt") for number in range(1, MOST_PERSONS + 1)]
+        return values + [self._part(name, number) for name in ("known", "doubt", "left") for number in range(1, MOST_PERSONS + 1)]
 
     def _tell(self, language: str, *values: Any) -> tuple[str, str]:
         return answers.since(self.tab, told_of(values), language)
@@ -173,13 +174,14 @@ class Panel:
 
     def _connect_person(self, number: int) -> None:
         photos, name, known = self._made[number, "photos"], self._made[number, "name"], self._part("known", number)
-        cards, doubt, region = self._part("cards", number), self._part("doubt", number), self._made[number, "region"]
+        cards, region = self._part("cards", number), self._made[number, "region"]
+        seen = [self._part("doubt", number), self._part("left", number)]
         looked = [photos, self._made[None, "adapter"], self._made[None, "analyser"], self._made[number, "face"]]
         lines = self._event(self._tell, self._told, self._lines)
-        self._on(photos.change, _dropped, [photos, name], [cards, name, known, doubt, self._part("note")]).then(**lines)
+        self._on(photos.change, _dropped, [photos, name], [cards, name, known, *seen, self._part("note")]).then(**lines)
         self._on(name.change, answers.chosen, [name, known], [photos, cards, self._part("delete", number)])
         self._on(name.input, answers.unchosen, [name, known], [cards])
-        self._on(self._part("analyse", number).click, _analyse, looked, [cards, doubt, self._part("better")]).then(**lines)
+        self._on(self._part("analyse", number).click, _analyse, looked, [cards, *seen, self._part("better")]).then(**lines)
         self._on(self._part("drop", number).change, _leave_out, [self._part("drop", number), photos], [photos, self._part("drop", number)])
         self._on(region.change, lambda _language, where: gr.update(visible=where == MASK), [region], [self._part("mask", number)])
         names = [self._made[n, "name"] for n in range(1, MOST_PERSONS + 1)]
@@ -217,8 +219,9 @@ def _arguments(field: Field, make: Callable[..., Any]) -> dict[str, Any]:
 def told_of(values: Sequence[Any]) -> answers.Told:
     """The values of `Panel._told`, sorted."""
     names = [(one.person, one.field.name) for one in controls() if one.field.name != "photos"]
-    known, doubts = values[len(names) : len(names) + MOST_PERSONS], values[len(names) + MOST_PERSONS :]
-    return answers.Told(values=dict(zip(names, values, strict=False)), known=dict(enumerate(known, 1)), doubts=dict(enumerate(doubts, 1)))
+    states = values[len(names) :]
+    known, doubts, left = (dict(enumerate(states[at * MOST_PERSONS : (at + 1) * MOST_PERSONS], 1)) for at in range(3))
+    return answers.Told(values=dict(zip(names, values, strict=False)), known=known, doubts=doubts, left=left)
 
 
 def choice_label(name: str, choice: str) -> str:
@@ -226,14 +229,14 @@ def choice_label(name: str, choice: str) -> str:
     return dictionary(ENGLISH).get(f"choice.{name}.{choice}", choice)
 
 
-def _dropped(language: str, files: Any, name: str) -> tuple[str, Any, list[str], str, Any]:
+def _dropped(language: str, files: Any, name: str) -> tuple[str, Any, list[str], str, int, Any]:
     """Photos came or went: small pictures of them; where there are some, nobody from the library, and no note that they are missing."""
     found = paths(files)
     other, note = (gr.update(value=NOBODY), "") if found else (gr.update(), gr.update())
-    return answers.plain_cards(found, name, language), other, found, "", note
+    return answers.plain_cards(found, name, language), other, found, "", 0, note
 
 
-def _analyse(language: str, files: Any, adapter: str, analyser: str, face: float) -> tuple[str, str, str]:
+def _analyse(language: str, files: Any, adapter: str, analyser: str, face: float) -> tuple[str, str, int, str]:
     return answers.analysed(paths(files), adapter, analyser, int(face), language)
 
 

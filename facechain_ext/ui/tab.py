@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from html import escape
+from shutil import copyfile
 from typing import Any
 
 import gradio as gr
@@ -17,7 +19,8 @@ from facechain_ext.ui.tab_people import People
 from facechain_ext.ui.tab_portrait import Portrait
 from facechain_ext.ui.tab_setup import Setup
 from facechain_ext.ui.tab_wires import TAB, Visitor, Wires, first_line, option_of
-from facechain_ext.ui.words import ENGLISH, labels, say, tips
+from facechain_ext.ui.traces import handed, sweep
+from facechain_ext.ui.words import ENGLISH, labels, meant, say, tips
 
 PAGES = ("portrait", "people", "history", "setup")
 
@@ -35,6 +38,7 @@ class Tab:
 
     def __init__(self, studio: Studio) -> None:
         self.wires = Wires(studio)
+        threading.Thread(target=sweep, name="facechain-sweep", daemon=True).start()
         with gr.Column(elem_id=element(TAB, "root"), elem_classes=["facechain-tab"]):
             self._unseen()
             with gr.Tabs(elem_id=element(TAB, "pages")):
@@ -55,6 +59,8 @@ class Tab:
                     wires.drop(name, kinds)
             for name in ("tick", "arrive"):
                 wires.put(name, gr.Button(say("refresh"), elem_id=element(TAB, name)))
+            wires.put("handed", gr.File(interactive=False, show_label=False, elem_id=element(TAB, "handed")))
+            wires.html("handed-over")
             self._sending()
 
     def _page(self, name: str) -> Any:
@@ -101,7 +107,7 @@ class Tab:
         wires.on(event, portrait.who.faces, [wires["person"]], [wires["faces"]], wires["who-trouble"])
         loras = [wires[f"lora-{number}"] for number in range(1, 5)]
         wires.on(event, portrait.styles.fresh, [wires["choice"]], [wires["styles"], *loras], wires["style-trouble"])
-        wires.on(event, self.lists, [], [wires[name] for name in ("subject", *LISTS)], wires["make-trouble"])
+        wires.on(event, self.lists, [wires["subject"]], [wires[name] for name in ("subject", *LISTS)], wires["make-trouble"])
         wires.on(event, portrait.pose_zone, [], [wires["pose-zone"]], wires["pose-trouble"])
         self._fill_people(event)
         self._fill_setup(event)
@@ -132,22 +138,21 @@ class Tab:
         new = {name: getattr(found, name) for name in DEFAULTS}
         return tuple(gr.update() if value == built[name] else gr.update(value=value) for name, value in new.items())
 
-    def lists(self, visitor: Visitor) -> tuple[Any, ...]:
+    def lists(self, visitor: Visitor, subject: str) -> tuple[Any, ...]:
         """The subjects in the visitor's language, and what the lists offer now."""
         pairs = [(say(f"choice.subject.{one}", visitor.language), one) for one in option_of("subject").option.choices]
-        return gr.update(choices=named(pairs)), *(gr.update(choices=self.portrait.choices(name)) for name in LISTS)
+        return gr.update(**named(pairs, meant("subject", subject))), *(gr.update(choices=self.portrait.choices(name)) for name in LISTS)
 
     def send(self, visitor: Visitor, sent: str) -> tuple[Any, str, str]:
         """A picture for another tab of the host; the page presses the host's button when it is there."""
-        from facechain_ext.vision.pictures import read
-
         tab, _, id = first_line(sent).partition(" ")
         entry = self.wires.studio.history().get(visitor.user, int(id or 0))
-        return read(entry.path), entry.info, f'<i data-press="{escape(element(TAB, f"to-{tab}"))}" data-once="{escape(sent)}"></i>'
+        path = handed(entry.path.name, lambda target: copyfile(entry.path, target))
+        return str(path), entry.info, f'<i data-press="{escape(element(TAB, f"to-{tab}"))}" data-once="{escape(sent)}"></i>'
 
 
 DEFAULTS = ("weight", "steps", "sampler", "width", "height")
-LISTS = ("sampler", "upscaler", "adapter", "analyser")
+LISTS = ("sampler", "upscaler", "restore", "finish_upscaler", "adapter", "analyser")
 
 
 def words() -> str:

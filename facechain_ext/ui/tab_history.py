@@ -81,7 +81,7 @@ class HistoryPage:
         filters = [wires[name] for name in self.FILTERS]
         shown, trouble = [wires["entries"], wires["place"]], wires["history-trouble"]
         for name in self.FILTERS:
-            event = wires[name].submit if name in ("filter-text", "filter-since", "filter-until") else wires[name].change
+            event = wires[name].submit if name == "filter-text" else wires[name].change
             wires.on(event, self.filtered, filters, shown, trouble)
         wires.on(wires["do-turn"].change, self.turned, [wires["do-turn"], wires["place"], *filters], shown, trouble)
         wires.on(wires["do-entry"].change, self.picked, [wires["do-entry"]], [wires["entry-shown"], wires["entry"]], trouble)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -13,12 +12,11 @@ import gradio as gr
 from facechain_ext.errors import BadInput
 from facechain_ext.store.library import Saved
 from facechain_ext.ui import tab_html as html
-from facechain_ext.ui.gradio_versions import paths
 from facechain_ext.ui.ids import element
-from facechain_ext.ui.tab_who import Who, pictures_of
+from facechain_ext.ui.tab_who import Who, more_photos, pictures_of, without
 from facechain_ext.ui.tab_wires import TAB, Visitor, Wires, first_line, fixed, good, title
+from facechain_ext.ui.traces import received
 from facechain_ext.ui.words import say
-from facechain_ext.workflows.orders import MOST_PHOTOS
 
 CHANNELS = ("someone", "delete-person", "export-people", "new-photo")
 DROPS = {"people-drop": [".zip", ".safetensors"], "new-drop": ["image"]}
@@ -59,8 +57,6 @@ class People:
                 wires.button("merge", "tab.merge_do", size="sm", scale=1, min_width=80)
 
     def _exchange(self) -> None:
-        wires = self.wires
-        wires.put("people-file", gr.File(visible=False, show_label=False, elem_id=element(TAB, "people-file")))
         fixed(
             '<div class="facechain-actions">'
             f"{html.action(say('tab.people_export'), 'export-people', '')}"
@@ -89,7 +85,7 @@ class People:
         wires.on(wires["rename"].click, self.renamed, [wires["shown"], wires["new-name"]], box, trouble)
         wires.on(wires["merge"].click, self.merged, [wires["shown"], wires["merge-with"]], box, trouble)
         wires.on(wires["do-delete-person"].change, self.deleted, [wires["do-delete-person"]], box, trouble)
-        wires.on(wires["do-export-people"].change, self.exported, [wires["do-export-people"]], [wires["people-file"]], trouble)
+        wires.on(wires["do-export-people"].change, self.exported, [wires["do-export-people"]], wires.hands, trouble)
         wires.on(wires["people-drop"].upload, self.imported, [wires["people-drop"]], [wires["people-drop"], *box], trouble)
         self._connect_new(box)
 
@@ -169,28 +165,26 @@ class People:
         self.wires.studio.library().delete(name)
         return self.box(visitor, "", good(say("deleted", visitor.language, name=name)))
 
-    def exported(self, _visitor: Visitor, sent: str) -> Any:
+    def exported(self, _visitor: Visitor, sent: str) -> tuple[str, str]:
         """One person, or everybody, as a file to download."""
         name = first_line(sent)
-        target = Path(tempfile.mkdtemp(prefix="facechain-")) / "facechain-people.zip"
-        return gr.update(value=str(self.wires.studio.library().exported([name] if name else None, target)), visible=True)
+        return self.wires.hand("people.zip", lambda target: self.wires.studio.library().exported([name] if name else None, target))
 
     def imported(self, visitor: Visitor, file: Any) -> tuple[Any, ...]:
         """People of an exported file are taken in."""
-        new = self.wires.studio.library().imported(Path(next(iter(paths(file)), "")))
+        with received(file) as found:
+            new = self.wires.studio.library().imported(next(iter(found), Path()))
         said = say("tab.people_imported", visitor.language, names=", ".join(one.name for one in new))
         return gr.update(value=None), *self.box(visitor, new[0].name if new else "", good(said))
 
     def dropped(self, visitor: Visitor, new: Any, files: Sequence[str]) -> tuple[Any, ...]:
         """Photos of somebody to be added."""
-        files = [*files, *(path for path in paths(new) if path not in files)]
-        if len(files) > MOST_PHOTOS:
-            raise BadInput(f"There are {len(files)} photos: {MOST_PHOTOS} are the most.")
+        files = more_photos(self.wires, new, files)
         return gr.update(value=None), files, self.who.plain(visitor, files, channel="new-photo")
 
     def left_out(self, visitor: Visitor, sent: str, files: Sequence[str]) -> tuple[Any, ...]:
         """The photo of that number is left out."""
-        kept = [path for at, path in enumerate(files, 1) if str(at) != first_line(sent)]
+        kept = without(self.wires, sent, files)
         return kept, self.who.plain(visitor, kept, channel="new-photo")
 
     def look(self, visitor: Visitor, files: Sequence[str], face: float, adapter: str, analyser: str) -> str:

@@ -6,11 +6,12 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html import escape
+from shutil import copyfile
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from facechain_ext.errors import FaceChainError
+from facechain_ext.errors import BadInput, FaceChainError
 from facechain_ext.log import log
 from facechain_ext.ui import tab_html as html
 from facechain_ext.ui.ids import element
@@ -23,14 +24,14 @@ from facechain_ext.workflows.orders import ALL, Order, Result
 if TYPE_CHECKING:
     from facechain_ext.store.records import Entry
 
-CHANNELS = ("result", "stop", "skip", "again", "vary", "delete-result")
+CHANNELS = ("result", "stop", "skip", "again", "vary", "delete-result", "original")
 BEGUN = ("job", "stage", "results", "version", "picked", "pulse")
 """The parts of the page that an order which begins fills, in order."""
 VARIATIONS = 4
 LOOK = 1.0
 """Seconds that an answer about a running job waits for something to have changed."""
 WHOLE = 12_000_000
-"""Bytes of a picture file up to which the page is given the file itself, with its info text, and not a copy."""
+"""Bytes of a picture file up to which the page is given the file itself, with its info text, and not a smaller copy to look at."""
 
 
 class Pictures:
@@ -66,6 +67,7 @@ class Pictures:
             [wires["results"], wires["picked"]],
             wires["results-trouble"],
         )
+        wires.on(wires["do-original"].change, self.original, [wires["do-original"]], wires.hands, wires["results-trouble"])
         gone = [wires["do-delete-result"], wires["job"], wires["picked"]]
         wires.on(wires["do-delete-result"].change, self.delete, gone, [wires["results"], wires["picked"]], wires["results-trouble"])
 
@@ -157,17 +159,34 @@ class Pictures:
     def actions(self, visitor: Visitor, entry: Entry, page: str) -> str:
         """Keep · make again · variations · send to … · delete."""
         language, id = visitor.language, entry.id
-        keep, sure = escape(say("tab.keep", language)), say("tab.delete_sure", language)
+        keep, sure = self._keep(entry, language), say("tab.delete_sure", language)
         send = "".join(
             html.action(say("tab.send", language, tab=tab), "send", f"{tab} {id}", kind="facechain-send")
             for tab in self.wires.studio.send_to()
         )
         return (
             '<div class="facechain-actions">'
-            f'<button type="button" class="facechain-action" data-save="{escape(entry.path.name)}">{keep}</button>'
+            f"{keep}"
             f"{html.action(say('tab.again', language), 'again', id)}{html.action(say('tab.vary', language), 'vary', id)}{send}"
             f"{html.action(say('tab.delete', language), f'delete-{page}', id, kind='facechain-danger', ask=sure)}</div>"
         )
+
+    def _keep(self, entry: Entry, language: str) -> str:
+        """Save a copy: of the picture that is shown, which is the file itself, or of the file where that is too large to be shown."""
+        if entry.bytes > WHOLE:
+            return html.action(say("tab.keep", language), "original", entry.id)
+        return (
+            f'<button type="button" class="facechain-action" data-save="{escape(entry.path.name)}">'
+            f"{escape(say('tab.keep', language))}</button>"
+        )
+
+    def original(self, visitor: Visitor, sent: str) -> tuple[str, str]:
+        """A picture's own file, with its info text, to be downloaded."""
+        entry = self.wires.studio.history().get(visitor.user, int(first_line(sent) or 0))
+        try:
+            return self.wires.hand(entry.path.name, lambda target: copyfile(entry.path, target))
+        except OSError as error:
+            raise BadInput(f"The picture cannot be read ({error.strerror}): look through the history's folder again.") from error
 
     def select(self, visitor: Visitor, sent: str, id: str) -> tuple[str, int]:
         """A result was pressed."""

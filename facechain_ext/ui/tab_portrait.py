@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
+from io import BytesIO
 from typing import Any
 
 import gradio as gr
 
-from facechain_ext.errors import BadInput, BadPicture
+from facechain_ext.errors import BadInput
 from facechain_ext.options import fields_of, from_mapping
 from facechain_ext.store.records import Wanted
 from facechain_ext.ui import tab_html as html
-from facechain_ext.ui.gradio_versions import paths
 from facechain_ext.ui.ids import element
 from facechain_ext.ui.tab_pictures import BEGUN, Pictures, order_values
 from facechain_ext.ui.tab_style import NONE, Styles, usable
 from facechain_ext.ui.tab_who import Who, pictures_of
 from facechain_ext.ui.tab_wires import TAB, Visitor, Wires, bad, stay
-from facechain_ext.ui.words import say, translate_all
-from facechain_ext.workflows.orders import ALL, UNTIL, MakingOptions, Order
+from facechain_ext.ui.traces import Shelf
+from facechain_ext.ui.words import meant, say, translate_all
+from facechain_ext.workflows.orders import ALL, AUTO, UNTIL, MakingOptions, Order
 from facechain_ext.workflows.people import Picture
 
 CHANNELS = ("no-pose",)
@@ -31,12 +31,16 @@ PLACED = {
     "likeness": ("choose", "most", "until"),
     "size": ("width", "height", "steps", "sampler", "cfg", "seed", "clip_skip"),
     "hires": ("hires", "hires_strength", "hires_steps", "upscaler"),
+    "finish": ("restore", "finish", "finish_upscaler"),
     "weights": ("adapter", "analyser"),
 }
 """Options that fold away below the style, by fold."""
 
 
-HINTS = {"until": "tab.until_hint", "hires": "tab.hires_hint", "hires_steps": "tab.hires_steps_hint", "seed": "tab.seed_hint"}
+HINTS = {
+    "until": "tab.until_hint", "hires": "tab.hires_hint", "hires_steps": "tab.hires_steps_hint", "finish": "tab.finish_hint",
+    "seed": "tab.seed_hint",
+}  # fmt: skip
 """What an option's special value means, in sight; everything else is in the tip."""
 
 
@@ -79,6 +83,7 @@ class Portrait:
                 {"width": gr.Slider, "height": gr.Slider, "steps": gr.Slider, "cfg": gr.Slider, "clip_skip": gr.Slider, "seed": gr.Number},
             )
             self._fold("hires", {"hires": gr.Slider, "hires_strength": gr.Slider, "hires_steps": gr.Slider})
+            self._fold("finish", {"finish": gr.Slider})
             self._fold("weights", {})
 
     def _fold(self, name: str, makes: Mapping[str, Any]) -> None:
@@ -98,6 +103,9 @@ class Portrait:
             more |= {"precision": 0} if name == "seed" else {}
         if make is gr.Dropdown:
             more |= {"choices": self.choices(name), "value": start or next(iter(self.choices(name)), None)}
+        if name == "restore":
+            none = not self.wires.studio.host.restorers()
+            more |= {"interactive": not none, "info": say("tab.restore_none" if none else "tab.restore_hint")}
         if name in HINTS:
             more |= {"info": say(HINTS[name])}
         if name in ("most", "until"):
@@ -108,7 +116,8 @@ class Portrait:
         """What a list offers here."""
         studio = self.wires.studio
         found = {
-            "sampler": studio.host.samplers, "upscaler": studio.host.upscalers, "adapter": lambda: ["auto", *studio.adapters()],
+            "sampler": studio.host.samplers, "upscaler": studio.host.upscalers, "finish_upscaler": studio.host.finishers,
+            "restore": lambda: [NONE, *studio.host.restorers()], "adapter": lambda: ["auto", *studio.adapters()],
             "analyser": lambda: list(studio.analysers()),
         }  # fmt: skip
         return list(found[name]())
@@ -191,7 +200,8 @@ class Portrait:
         return self._ordered(chosen, dict(zip(self.fields, values[7 + rows :], strict=True)))
 
     def _ordered(self, chosen: Chosen, values: Mapping[str, Any]) -> Order:
-        options = order_values(values)
+        options = order_values({name: "" if value == NONE else value for name, value in values.items()})
+        options["subject"] = meant("subject", options.get("subject", AUTO))
         for name, filled in zip(("prompt", "negative"), chosen.filled, strict=True):
             if chosen.style and options.get(name, "").strip() == filled.strip():
                 options.pop(name, None)  # the style's own words, which the work fits to the person it sees
@@ -199,7 +209,7 @@ class Portrait:
         return Order(
             options=from_mapping(MakingOptions, options), photos=pictures_of(self.wires, chosen.files), person=chosen.person,
             style=chosen.style, style_weight=float(chosen.style_weight) if bound and bound.state == "bound" else None,
-            loras=chosen.loras, pose=_pose_picture(chosen.pose), pose_weight=float(chosen.pose_weight),
+            loras=chosen.loras, pose=_pose_picture(self.wires.shelf, chosen.pose), pose_weight=float(chosen.pose_weight),
         )  # fmt: skip
 
     def choosing(self, _visitor: Visitor, choose: str) -> tuple[Any, Any]:
@@ -222,8 +232,8 @@ class Portrait:
         why = self.wires.studio.poses_possible()
         if why:
             raise BadInput(why)
-        path = next(iter(paths(file)), "")
-        image = read(path, name="the pose picture")
+        key = next(iter(self.wires.shelf.take(file)), "")
+        image = read(BytesIO(self.wires.shelf.get(key)), name="the pose picture")
         seen = self.wires.studio.skeleton(image, (int(width), int(height)))
         language = visitor.language
         pair = [
@@ -231,7 +241,7 @@ class Portrait:
             html.picture(html.small(seen, 320), say("tab.pose_skeleton", language)),
         ]
         away = html.action(say("leave_out", language), "no-pose", "1")
-        return path, f'<div class="facechain-pair">{"".join(pair)}</div>{away}', gr.update(value=None)
+        return key, f'<div class="facechain-pair">{"".join(pair)}</div>{away}', gr.update(value=None)
 
     def first(self, visitor: Visitor, files: Sequence[str], person: str) -> str:
         """The steps of a first visit; empty for somebody who has made pictures, or begun."""
@@ -268,10 +278,5 @@ def step(number: int, name: str, inside: str) -> str:
     return f'<div class="facechain-step"><h3><span aria-hidden="true">{number}</span>{escape(name)}</h3>{inside}</div>'
 
 
-def _pose_picture(path: str) -> Picture | None:
-    if not path:
-        return None
-    try:
-        return Picture(data=Path(path).read_bytes(), name="the pose picture")
-    except OSError as error:
-        raise BadPicture(f"The pose picture is no longer there ({error.strerror}): drop it here again.") from error
+def _pose_picture(shelf: Shelf, key: str) -> Picture | None:
+    return Picture(data=shelf.get(key), name="the pose picture") if key else None

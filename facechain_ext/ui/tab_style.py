@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
@@ -13,10 +12,10 @@ import gradio as gr
 from facechain_ext.errors import BadInput
 from facechain_ext.store.records import Wanted
 from facechain_ext.ui import tab_html as html
-from facechain_ext.ui.gradio_versions import paths
 from facechain_ext.ui.ids import element
 from facechain_ext.ui.tab_wires import TAB, Visitor, Wires, bad, first_line, fixed, good, title
-from facechain_ext.ui.words import say
+from facechain_ext.ui.traces import received
+from facechain_ext.ui.words import meant, say
 from facechain_ext.workflows.own_styles import own_style
 from facechain_ext.workflows.styles import Bound
 from facechain_ext.workflows.wording import NEGATIVE
@@ -122,7 +121,6 @@ class Styles:
                 wires.button("styles-export", "tab.styles_export", size="sm", min_width=80)
                 fixed(f'<button type="button" class="facechain-action" data-drop="styles-drop">{escape(say("tab.styles_import"))}</button>')
             wires.html("styles-moved")
-            wires.put("styles-file", gr.File(visible=False, show_label=False, elem_id=element(TAB, "styles-file")))
 
     @property
     def lora_values(self) -> list[Any]:
@@ -151,7 +149,7 @@ class Styles:
         wanted = [wires["lora-file"], wires["own-name"], wires["own-prompt"], wires["own-weight"], wires["negative"]]
         said = [wires["own-said"], wires["lora-seen"], wires["lora-file"], wires["choice"], wires["chip"]]
         then_fresh(wires.on(wires["own-save"].click, self.own_saved, wanted, said, trouble))
-        wires.on(wires["styles-export"].click, self.exported, [], [wires["styles-file"]], trouble)
+        wires.on(wires["styles-export"].click, self.exported, [], wires.hands, trouble)
         then_fresh(wires.on(moved.upload, self.imported, [moved], [wires["styles-moved"], moved], trouble))
         gone = wires["do-delete-style"]
         then_fresh(
@@ -260,7 +258,8 @@ class Styles:
 
     def lora_dropped(self, visitor: Visitor, file: Any) -> tuple[Any, ...]:
         """A LoRA was dropped: once it is known to be one it goes into the host's folder; the words that call it begin a style."""
-        seen = self.wires.studio.install_lora(Path(next(iter(paths(file)), "")))
+        with received(file) as found:
+            seen = self.wires.studio.install_lora(next(iter(found), Path()))
         words = ", ".join(seen.triggers)
         parts = [say("tab.lora_good", visitor.language, kind=seen.kind, rank=seen.rank, layers=seen.layers, folder=seen.path.parent)]
         parts.append(say("tab.lora_words", visitor.language, words=words) if words else say("tab.lora_wordless", visitor.language))
@@ -278,17 +277,15 @@ class Styles:
         self.wires.studio.own_styles().save(made)
         return good(say("tab.own_saved", visitor.language, name=made.key)), "", "", Choice(chip="mine"), "mine"
 
-    def exported(self, _visitor: Visitor) -> Any:
+    def exported(self, _visitor: Visitor) -> tuple[str, str]:
         """One's own styles as a file to download."""
         text = self.wires.studio.own_styles().exported()
-        target = Path(tempfile.mkdtemp(prefix="facechain-")) / "facechain-styles.json"
-        target.write_text(text, encoding="utf-8")
-        return gr.update(value=str(target), visible=True)
+        return self.wires.hand("styles.json", lambda target: target.write_text(text, encoding="utf-8"))
 
     def imported(self, visitor: Visitor, file: Any) -> tuple[str, Any]:
         """Styles of an exported file are taken in."""
-        path = next(iter(paths(file)), "")
-        new = self.wires.studio.own_styles().imported(Path(path).read_text(encoding="utf-8"))
+        with received(file) as found:
+            new = self.wires.studio.own_styles().imported(next(iter(found), Path()).read_text(encoding="utf-8"))
         return good(say("tab.styles_imported", visitor.language, count=len(new))), gr.update(value=None)
 
     def deleted(self, _visitor: Visitor, sent: str) -> tuple[Any, ...]:
@@ -317,6 +314,7 @@ def fits(bound: Bound, choice: Choice, language: str) -> bool:
 
 def fitted(bound: Bound, subject: str) -> str:
     """The style's words for a subject; for auto, words that fit everybody until the photo was looked at."""
+    subject = meant("subject", subject)
     return bound.style.prompt_for("person" if subject in ("auto", "", None) else subject)
 
 

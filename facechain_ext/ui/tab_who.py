@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from facechain_ext.errors import BadInput, BadPicture
 from facechain_ext.ui import tab_html as html
-from facechain_ext.ui.gradio_versions import paths
 from facechain_ext.ui.ids import element
 from facechain_ext.ui.tab_wires import TAB, Visitor, Wires, first_line, good, title
 from facechain_ext.ui.words import say
@@ -25,17 +23,28 @@ DROPS = {"drop": ["image"]}
 
 
 def pictures_of(wires: Wires, files: Sequence[str]) -> tuple[Picture, ...]:
-    """The photos of the page: files that were uploaded, or those of the demo person. BadPicture."""
+    """The photos of the page: keys of the shelf, or what stands for those of the demo person. BadPicture."""
     demo = wires.studio.demo_person() if any(path.startswith(DEMO) for path in files) else ()
-    try:
-        contents = [demo[int(path.removeprefix(DEMO))].data if path.startswith(DEMO) else Path(path).read_bytes() for path in files]
-        return tuple(Picture(data=content, name=f"photo {at}") for at, content in enumerate(contents, 1))
-    except OSError as error:
-        raise BadPicture(f"A photo is no longer there ({error.strerror}): drop it here again.") from error
+    contents = [demo[int(path.removeprefix(DEMO))].data if path.startswith(DEMO) else wires.shelf.get(path) for path in files]
+    return tuple(Picture(data=content, name=f"photo {at}") for at, content in enumerate(contents, 1))
+
+
+def more_photos(wires: Wires, new: Any, files: Sequence[str]) -> list[str]:
+    """The photos of a page with those that were dropped, each once; the demo person's give way. BadInput where they are too many."""
+    found = list(dict.fromkeys([*(key for key in files if key in wires.shelf), *wires.shelf.take(new)]))
+    if len(found) > MOST_PHOTOS:
+        raise BadInput(f"There are {len(found)} photos: {MOST_PHOTOS} are the most.")
+    return found
+
+
+def without(wires: Wires, sent: str, files: Sequence[str]) -> list[str]:
+    """The photos of a page but for the one whose number was sent."""
+    kept = [key for at, key in enumerate(files, 1) if str(at) != first_line(sent)]
+    return [key for key in kept if key.startswith(DEMO) or key in wires.shelf]
 
 
 class Who:
-    """The column of that name. Its values: `files` (paths), `person` (a saved one's name, or empty), and the face's options."""
+    """The column of that name. Its values: `files` (keys of the shelf), `person` (a saved one's name, or empty), and the face's options."""
 
     def __init__(self, wires: Wires) -> None:
         self.wires = wires
@@ -44,7 +53,7 @@ class Who:
             wires.state("files", [])
             wires.state("person", "")
             wires.html("faces")
-            wires.html("zone", html.zone("drop", "tab.drop", "tab.drop_hint", sign="+"))
+            wires.built("zone", html.zone("drop", "tab.drop", "tab.drop_hint", sign="+"))
             wires.html("photos")
             for name in ("who-trouble", "look-trouble"):
                 wires.trouble(name)
@@ -108,16 +117,11 @@ class Who:
 
     def dropped(self, visitor: Visitor, new: Any, files: Sequence[str]) -> tuple[Any, ...]:
         """Photos were added to those that are there."""
-        kept = [path for path in files if not path.startswith(DEMO)]
-        added = [path for path in paths(new) if path not in kept]
-        if len(kept) + len(added) > MOST_PHOTOS:
-            raise BadInput(f"There are {len(kept) + len(added)} photos: {MOST_PHOTOS} are the most.")
-        return gr.update(value=None), *self._now(visitor, [*kept, *added], "")
+        return gr.update(value=None), *self._now(visitor, more_photos(self.wires, new, files), "")
 
     def left_out(self, visitor: Visitor, sent: str, files: Sequence[str]) -> tuple[Any, ...]:
         """The photo of that number is left out."""
-        which = first_line(sent)
-        return self._now(visitor, [path for at, path in enumerate(files, 1) if str(at) != which], "")
+        return self._now(visitor, without(self.wires, sent, files), "")
 
     def demo(self, visitor: Visitor, _sent: str) -> tuple[Any, ...]:
         """The demo person's photos."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -15,6 +16,7 @@ from facechain_ext.options import Field, fields_of
 from facechain_ext.ui.gradio_versions import localization, named
 from facechain_ext.ui.ids import element
 from facechain_ext.ui.studio import Studio
+from facechain_ext.ui.traces import Shelf, handed
 from facechain_ext.ui.words import ENGLISH, choice_label, languages, say, translate_all
 from facechain_ext.workflows.orders import AUTO, MakingOptions
 
@@ -33,7 +35,7 @@ class Wires:
     """The components of the tab by name, and how events reach the studio."""
 
     def __init__(self, studio: Studio) -> None:
-        self.studio = studio
+        self.studio, self.shelf = studio, Shelf()
         self.parts: dict[str, Any] = {}
         self.drops: list[str] = []
 
@@ -53,6 +55,10 @@ class Wires:
         """A place for what went wrong."""
         return self.html(name, classes=["facechain-trouble"])
 
+    def built(self, name: str, value: str) -> Any:
+        """A place for HTML that begins with the dictionary's words in English; the page translates them, here and in nothing else."""
+        return self.html(name, value, classes=["facechain-built"])
+
     def channel(self, name: str) -> Any:
         """What `data-do="name"` on the page sends its `data-value` through."""
         return self.put(f"do-{name}", gr.Textbox(value="", show_label=False, elem_id=element(TAB, f"do-{name}")))
@@ -62,6 +68,16 @@ class Wires:
         self.drops.append(name)
         amount = "multiple" if kinds == ["image"] and name != "pose-drop" else "single"
         return self.put(name, gr.File(file_count=amount, file_types=kinds, show_label=False, elem_id=element(TAB, name)))
+
+    def hand(self, name: str, write: Callable[[Path], object]) -> tuple[str, str]:
+        """A file for the visitor's browser: what the parts `handed` and `handed-over` show, upon which the page downloads it."""
+        path = handed(name, write)
+        return str(path), f'<i data-hand="{escape(path.name)}" data-name="{escape(name)}"></i>'
+
+    @property
+    def hands(self) -> list[Any]:
+        """The parts through which a file is handed over."""
+        return [self.parts["handed"], self.parts["handed-over"]]
 
     def button(self, name: str, text: str, **more: Any) -> Any:
         """A button with words of the dictionary."""
@@ -142,7 +158,7 @@ def arguments(field: Field, make: Callable[..., Any]) -> dict[str, Any]:
         found |= {"minimum": option.minimum, "maximum": option.maximum, "step": option.step or 1}
     if option.choices:
         pairs = [(choice_label(field.name, one), one) for one in option.choices]
-        found["choices"] = named(pairs) if make is gr.Dropdown else pairs
+        found |= named(pairs, field.default) if make is gr.Dropdown else {"choices": pairs}
     return found
 
 
@@ -158,4 +174,4 @@ def title(key: str) -> Any:
 
 def fixed(text: str) -> Any:
     """HTML that never changes."""
-    return gr.HTML(text, elem_classes=["facechain-html"])
+    return gr.HTML(text, elem_classes=["facechain-html", "facechain-built"])

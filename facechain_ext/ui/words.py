@@ -95,6 +95,13 @@ def choice_label(name: str, choice: str) -> str:
     return dictionary(ENGLISH).get(f"choice.{name}.{choice}", choice)
 
 
+def meant(name: str, said: str) -> str:
+    """The choice of an option that its words on the page stand for, in whichever language they are; what are no such words stays."""
+    begin = f"choice.{name}."
+    pairs = ((key, text) for language in LANGUAGES for key, text in dictionary(language).items() if key.startswith(begin))
+    return next((key.removeprefix(begin) for key, text in pairs if text == said), said)
+
+
 def tips(language: str) -> dict[str, str]:
     """What a control of the tab shows when pointed at: its technical name and what it does, by the control's name."""
     known = declared_in(language)

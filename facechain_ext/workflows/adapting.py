@@ -9,7 +9,8 @@ import re
 
 from facechain_ext.errors import BadInput
 from facechain_ext.workflows.emphasis import rewritten
-from facechain_ext.workflows.wording import NSFW, SUBJECTS
+from facechain_ext.workflows.lexicon import spoken
+from facechain_ext.workflows.wording import SUBJECTS
 
 STRONGEST = 1.4
 """Weights were plain text to the reference (FACTS §1.2); as weights, those of up to 2 burn a picture."""
@@ -32,15 +33,6 @@ FLATTERY = frozenset(
 """With a noun and nothing else, a tag of these only says who is there."""
 
 BODY = re.compile(r"\b(?:breasts?|cleavage|flat chest|bosoms?|busty|curvy|sideboob)\b", re.IGNORECASE)
-ADULT = re.compile(
-    r"\b(?:adult|mature|sexy|sensual|alluring|flirty|provocative|see through|camisole|slip (?:skirt|dress)|lolita|gyaru|wet|off shoulder|"
-    r"bare|bikini|swimsuit|(?:micro|mini) ?skirt|short (?:dress(?:es)?|skirts?)|thighs?|navel|midriff|"
-    r"stockings|fishnets?|garters?|corset|"
-    rf"{'|'.join(NSFW)})\b",
-    re.IGNORECASE,
-)
-"""What a prompt for somebody under 18 does not say: the tag goes as a whole."""
-
 PEOPLES = (
     r"(?:asian?s?|chinese|japanese|korean|indian|thai|vietnamese|mongolian|tibetan|caucasian|european|western|african|american|latin[oax]?|hispanic|"
     r"arab(?:ian|ic)?|russian|ukrainian)"
@@ -74,11 +66,16 @@ def adapted(prompt: str, subject: str, *, minor: bool = False) -> str:
 
 
 def _fits(tag: str, noun: str, young: bool) -> bool:
-    if _only_says_who(tag) or (young and (ADULT.search(tag) or BODY.search(tag))):
+    if _only_says_who(tag) or (young and _unsuitable(tag)):
         return False
     if BODY.search(tag) and noun != "woman":
         return False
     return not (FEMININE.search(tag) and noun not in ("woman", "girl")) and not (MASCULINE.search(tag) and noun not in ("man", "boy"))
+
+
+def _unsuitable(tag: str) -> bool:
+    """What a prompt for somebody under 18 does not say: the tag goes as a whole."""
+    return bool(BODY.search(tag) or spoken(tag, "explicit") or spoken(tag, "adult") or spoken(tag, "unsuitable"))
 
 
 def _only_says_who(tag: str) -> bool:

@@ -13,7 +13,7 @@ from facechain_ext.options import format_value
 
 if TYPE_CHECKING:
     from facechain_ext.engine.identity import Identity
-    from facechain_ext.hosts.types import Hires, Host, Lora, Paint
+    from facechain_ext.hosts.types import Finish, Hires, Host, Lora, Paint
 
 PAIR = re.compile(r'\s*([\w][\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
 NOTE = "AI-generated picture made with FaceChain for WebUI; it shows no real event."
@@ -36,6 +36,7 @@ def info_text(
         "Model": name,
         "Clip skip": str(request.clip_skip) if request.clip_skip > 1 else "",
         **(hires_pairs(hires) if hires else {}),
+        **(finish_pairs(request.finish) if request.finish else {}),
         **{f"ControlNet {i}": control_text(control) for i, control in enumerate(request.controls)},
         **pairs,
         "FaceChain adapter": f"{adapter.name} [{adapter.fingerprint}]" if adapter else "",
@@ -58,12 +59,23 @@ def hires_pairs(hires: Hires) -> dict[str, str]:
     }
 
 
+def finish_pairs(finish: Finish) -> dict[str, str]:
+    """What was done to the finished picture, in the words of the WebUI and its Extras tab."""
+    enlarged = finish.scale > 1
+    return {
+        "Face restoration": finish.restorer,
+        "Postprocess upscale by": format_value(finish.scale) if enlarged else "",
+        "Postprocess upscaler": finish.upscaler if enlarged else "",
+    }
+
+
 def lora_name(lora: Lora) -> str:
-    """A LoRA as a prompt calls it: the host's name, or the name of its file."""
+    """A LoRA as a prompt calls it: the host's name, which may tell its place in the folder (people/anna), or the name of its file."""
     if isinstance(lora.source, Path):
         return lora.source.stem
-    name = PureWindowsPath(lora.source).name
-    return name.removesuffix(".safetensors")
+    if lora.source.endswith(".safetensors"):
+        return PureWindowsPath(lora.source).name.removesuffix(".safetensors")
+    return lora.source
 
 
 def control_text(control: Any) -> str:

@@ -5,12 +5,12 @@ What is finished is in the history at once, whatever happens to the rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from facechain_ext.errors import FaceChainError, OutOfMemory, PictureFailed, Skipped
+from facechain_ext.errors import FaceChainError, Interrupted, OutOfMemory, PictureFailed, Skipped
 from facechain_ext.log import log
 from facechain_ext.store.records import Record
 from facechain_ext.workflows import safety
@@ -40,7 +40,7 @@ from facechain_ext.workflows.planning import TAG, WITHHELD, Plan, planned, skele
 if TYPE_CHECKING:
     from PIL import Image
 
-    from facechain_ext.hosts.types import Painted, Report
+    from facechain_ext.hosts.types import Painted, Progress, Report
     from facechain_ext.store.records import Entry
 
 __all__ = [
@@ -52,6 +52,7 @@ THUMBNAIL = 256
 """Pixels along the longer side of a style's picture."""
 
 NONE_ALIKE = "{reached} of {made} pictures reached a likeness of {until:.2f}: the most alike of them are kept."
+CHOSEN_EARLY = "{made} of {total} pictures were finished before the stop: the most alike of them are kept."
 NOT_SHOWN = "This picture is not shown: the check for nudity ({name}) objected to it, and only a blurred one is kept; try other words."
 NOTHING_KEPT = "This picture is not shown: the check for nudity ({name}) objected to it, and nothing of it is kept, because {minor}."
 
@@ -60,7 +61,7 @@ NOTHING_KEPT = "This picture is not shown: the check for nudity ({name}) objecte
 def make(order: Order, room: Room, user: str, report: Report | None = None) -> Iterator[Known | Result | Chosen]:
     """Do what is ordered for a user, telling each thing as soon as it is so. `report` may raise Skipped or Interrupted between steps.
 
-    Any FaceChainError; what was told before it is kept.
+    Any FaceChainError; what was told before it is kept. Once interrupted, it chooses among what is finished before Interrupted is raised.
     """
     plan = planned(order, room)
     yield Known(
@@ -68,27 +69,36 @@ def make(order: Order, room: Room, user: str, report: Report | None = None) -> I
         pictures=plan.total, photos=plan.who.identity.photos,
     )  # fmt: skip
     results: list[Result] = []
-    for result in _results(plan, room, user, report):
-        results.append(result)
-        yield result
-        if _enough(plan, results):
-            break
-    yield _chosen(plan, room, user, results)
+    stopped: Interrupted | None = None
+    try:
+        with closing(_results(plan, room, user, report)) as made:
+            for result in made:
+                results.append(result)
+                yield result
+                if _enough(plan, results):
+                    break
+    except Interrupted as stop:  # also thrown in where a result was told
+        stopped = stop
+    if results or stopped is None:
+        yield _chosen(plan, room, user, results, stopped=stopped is not None)
+    if stopped is not None:
+        raise stopped
 
 
-def _results(plan: Plan, room: Room, user: str, report: Report | None) -> Iterator[Result]:
-    """Picture after picture. One that fails or is skipped is left out; the work ends where going on makes no sense."""
+def _results(plan: Plan, room: Room, user: str, report: Report | None) -> Generator[Result, None, None]:
+    """Picture after picture. What fails or is skipped is left out, a batch as a whole; the work ends where going on makes no sense."""
     done, failed, batch = 0, 0, plan.request.batch
+    told = Told(report, plan)
     while done < plan.total:
         rest = replace(plan.request, seed=plan.request.seed + done, count=plan.total - done, batch=batch)
         try:
-            with closing(room.host.paint(rest, _told(report, plan, done))) as painting:
+            with closing(room.host.paint(rest, told.since(done))) as painting:
                 for painted in painting:
                     result = _kept(plan, room, user, painted, done + 1)
                     done, failed = done + 1, 0
                     yield result
         except Skipped:
-            done += 1
+            done += told.together
         except OutOfMemory as error:
             if batch > 1:
                 log.warning("%s Going on with one picture at a time.", error)
@@ -105,13 +115,24 @@ def _results(plan: Plan, room: Room, user: str, report: Report | None) -> Iterat
                 raise
 
 
-def _told(report: Report | None, plan: Plan, first: int) -> Report | None:
-    """The host's progress as that of the whole order, without previews where one may not watch."""
-    if report is None:
-        return None
-    return lambda at: report(
-        replace(at, picture=at.picture + first, pictures=plan.total, preview=at.preview if plan.rules.preview else None)
-    )
+class Told:
+    """The host's progress as that of the whole order, without previews where one may not watch. together: pictures now painted at once."""
+
+    def __init__(self, report: Report | None, plan: Plan) -> None:
+        self._report, self._plan, self.together = report, plan, 1
+
+    def since(self, first: int) -> Report | None:
+        """For a request whose first picture has that number, from 0; None where nobody listens."""
+        listener = self._report
+        if listener is None:
+            return None
+
+        def report(at: Progress) -> None:
+            self.together = at.together
+            preview = at.preview if self._plan.rules.preview else None
+            listener(replace(at, picture=at.picture + first, pictures=self._plan.total, preview=preview))
+
+        return report
 
 
 def _kept(plan: Plan, room: Room, user: str, painted: Painted, number: int) -> Result:
@@ -183,7 +204,7 @@ def _alike(results: Sequence[Result], until: float) -> list[Result]:
     return [one for one in results if one.likeness is not None and one.likeness >= until]
 
 
-def _chosen(plan: Plan, room: Room, user: str, results: Sequence[Result]) -> Chosen:
+def _chosen(plan: Plan, room: Room, user: str, results: Sequence[Result], *, stopped: bool = False) -> Chosen:
     """All results, most alike first, those not to be seen last; those not chosen are set aside, in the history too."""
     options = plan.order.options
     order = sorted((results[at] for at in ranked([one.likeness for one in results])), key=lambda one: bool(one.failed or one.withheld))
@@ -198,5 +219,7 @@ def _chosen(plan: Plan, room: Room, user: str, results: Sequence[Result]) -> Cho
     ]
     reached = len(_alike(results, plan.until)) if plan.until is not None else 0
     short = plan.until is not None and reached < options.count
-    notes = (NONE_ALIKE.format(reached=reached, made=len(good), until=plan.until),) if short else ()
-    return Chosen(results=tuple(results), notes=notes)
+    notes = [NONE_ALIKE.format(reached=reached, made=len(good), until=plan.until)] if short else []
+    if stopped:
+        notes.append(CHOSEN_EARLY.format(made=len(good), total=plan.total))
+    return Chosen(results=tuple(results), notes=tuple(notes))

@@ -62,6 +62,17 @@ class MakingOptions(PortraitOptions):
     )  # fmt: skip
     hires_steps: int = option(0, label="Steps when enlarging", help="0: as many as before", minimum=0, maximum=150)
     upscaler: str = option("", label="Upscaler", help="what enlarges the picture, by the host's name (default: the host's first)")
+    restore: str = option(
+        "", label="Restore faces", technical="face restoration",
+        help="what repairs faces in the finished picture, by the host's name; empty: nothing does. It may cost likeness",
+    )  # fmt: skip
+    finish: float = option(
+        1.0, label="Enlarge the finished picture", technical="upscale", help="this many times, without painting again; 1 does not",
+        minimum=1, maximum=4, step=0.25,
+    )  # fmt: skip
+    finish_upscaler: str = option(
+        "", label="Upscaler for the finished picture", help="what enlarges it, by the host's name (default: the host's first)"
+    )
     adapter: str = option(AUTO, label="Adapter", help="adapter file by name; auto takes the one of the settings, else the first")
     analyser: str = option(
         AUTO, label="Face analysis", technical="analyser", help="what looks at the photos: auto takes the best that is installed"

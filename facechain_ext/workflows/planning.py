@@ -13,7 +13,7 @@ from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING
 
 from facechain_ext.errors import BadInput
-from facechain_ext.hosts.types import Control, Hires, Listed, Lora, Paint
+from facechain_ext.hosts.types import Control, Finish, Hires, Listed, Lora, Paint
 from facechain_ext.options import to_info
 from facechain_ext.workflows import safety
 from facechain_ext.workflows.adapting import cleaned
@@ -29,6 +29,7 @@ from facechain_ext.workflows.wording import SUBJECTS, subject_of
 if TYPE_CHECKING:
     from facechain_ext.engine.adapter import Adapter
     from facechain_ext.faces.types import PictureCheck
+    from facechain_ext.hosts.types import Host
 
 TAG = re.compile(r"<lora:([^:>]+)(?::([^:>]*))?[^>]*>", re.IGNORECASE)
 
@@ -71,7 +72,8 @@ def planned(order: Order, room: Room) -> Plan:
     if rules.refusal:
         raise BadInput(rules.refusal)
     request = _request(order, room, who, adapter, replace(options, prompt=prompt, seed=_seed(options)), loras, style)
-    request = replace(request, negative=", ".join(filter(None, (request.negative, rules.negative))))
+    if rules.negative not in request.negative:  # who looks under 18 has these words already
+        request = replace(request, negative=", ".join(filter(None, (request.negative, rules.negative))))
     until = _until(options, who.judge.between)
     return Plan(
         order=replace(order, options=replace(options, prompt=prompt)), who=who, request=request, rules=rules,
@@ -111,11 +113,14 @@ def _loras(order: Order, style: Bound | None, listed: Sequence[Listed]) -> tuple
 
 
 def _named(name: str, listed: Sequence[Listed]) -> str:
-    """The host's name for a LoRA that is called by its name, its file's or the one it was trained under."""
+    """The host's name for a LoRA that is called by its name, its file's or the one it was trained under. BadInput where there is none,
+    or where there are several."""
     for called in (lambda one: one.name, lambda one: PureWindowsPath(one.file).stem, lambda one: one.alias):
-        found = next((one.name for one in listed if called(one) == name), None)
-        if found is not None:
-            return found
+        found = list(dict.fromkeys(one.name for one in listed if called(one) == name))
+        if len(found) > 1:
+            raise BadInput(f"There are {len(found)} LoRAs called {name}: choose {' or '.join(found)}.")
+        if found:
+            return found[0]
     close = difflib.get_close_matches(name, [one.name for one in listed], 1)
     advice = f"perhaps {close[0]}" if close else "put it into the LoRA folder, or leave it out"
     raise BadInput(f"There is no LoRA {name!r}: {advice}.")
@@ -123,8 +128,9 @@ def _named(name: str, listed: Sequence[Listed]) -> str:
 
 def _worded(options: MakingOptions, style: Bound | None, who: Who) -> str:
     """The prompt, without what is not for the young where the person or the words are."""
-    prompt = _fitted(options, style, who, minor=False)
-    return _fitted(options, style, who, minor=True) if safety.minor_because(prompt, options.subject, who.attributes) else prompt
+    prompt, against = _fitted(options, style, who, minor=False), _against(options, style)
+    minor = safety.minor_because(prompt, options.subject, who.attributes, against=against)
+    return _fitted(options, style, who, minor=True) if minor else prompt
 
 
 def _against(options: MakingOptions, style: Bound | None) -> str:
@@ -153,14 +159,28 @@ def _fitted(options: MakingOptions, style: Bound | None, who: Who, *, minor: boo
 def _request(
     order: Order, room: Room, who: Who, adapter: Adapter, options: MakingOptions, loras: tuple[Lora, ...], style: Bound | None
 ) -> Paint:
-    """The host's request. BadInput for an upscaler the host has not, or a pose that cannot be taken."""
-    if options.upscaler and options.upscaler not in room.host.upscalers():
-        raise BadInput(f"There is no upscaler {options.upscaler!r}: choose one of {', '.join(room.host.upscalers())}.")
+    """The host's request. BadInput for an upscaler or restorer the host has not, or a pose that cannot be taken."""
+    _listed(options, room.host)
     options = replace(options, negative=_against(options, style) or options.negative)
     controls = _pose(order, room)
     request = request_of(adapter, who.identity, options, attributes=who.attributes, loras=loras, controls=controls)
     hires = Hires(scale=options.hires, strength=options.hires_strength, steps=options.hires_steps, upscaler=options.upscaler)
-    return replace(request, hires=hires if options.hires > 1 else None)
+    finish = Finish(restorer=options.restore, scale=options.finish, upscaler=options.finish_upscaler)
+    finished = options.restore or options.finish > 1
+    return replace(request, hires=hires if options.hires > 1 else None, finish=finish if finished else None)
+
+
+def _listed(options: MakingOptions, host: Host) -> None:
+    """BadInput for what the host has not."""
+    chosen, finishing = options.upscaler, options.finish_upscaler
+    if chosen and chosen not in host.upscalers():
+        raise BadInput(f"There is no upscaler {chosen!r}: choose one of {', '.join(host.upscalers())}.")
+    if finishing and finishing not in host.finishers():
+        raise BadInput(f"There is no upscaler {finishing!r} for finished pictures: choose one of {', '.join(host.finishers())}.")
+    if options.restore and not host.restorers():
+        raise BadInput(f"There is no face restoration {options.restore!r} here: leave it out, or use a WebUI that has it.")
+    if options.restore and options.restore not in host.restorers():
+        raise BadInput(f"There is no face restoration {options.restore!r}: choose one of {', '.join(host.restorers())}.")
 
 
 def _pose(order: Order, room: Room) -> tuple[Control, ...]:

@@ -3,21 +3,19 @@
 * The check of results can be switched off for adults only. Where nothing looks at pictures, the prompt is what is checked.
 * A person is treated as under 18 when the face looks so, when they were said to be, or when the prompt speaks of somebody young; then
   nothing sexual is made, whatever the settings, and a picture that is objected to is not kept at all.
+* A negative prompt that leaves adults out is read as one that asks for somebody young.
 * Where no backend can tell an age, the prompt is always looked at, unless an adult was named as the subject.
 * Of an adult's picture that is objected to a coarse blur stays, so that its seed and settings are not lost.
 """
 
 from __future__ import annotations
 
-import json
 import re
-import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
+from facechain_ext.workflows.lexicon import left_out, plain, spoken, unfit_styles, words_against
 from facechain_ext.workflows.wording import ADULT, SUBJECTS
 
 if TYPE_CHECKING:
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
 
     from facechain_ext.faces.types import Attributes
 
-DATA = Path(__file__).parents[1] / "presets" / "safety.json"
 GROWN = frozenset({"man", "woman", "older-man", "older-woman"})
 """Subjects that say an adult was meant."""
 COARSE = 12
@@ -46,9 +43,7 @@ YEARS = re.compile(
     rf"|\b{PEOPLE}\s+of\s+({NUMBER})\s*(?:years?|yrs?)\b"
 )
 CHINESE = re.compile("(\\d{1,3}|[〇零一二两三四五六七八九十]+)\\s*[岁歲歳]")
-WEIGHT = re.compile(r":\s*[\d.]+\s*$")
 DIGITS = {"零": 0, "〇": 0, "一": 1, "二": 2, "两": 2, "三": 3, "四": 4, "五": 5, "六": 6, "七": 7, "八": 8, "九": 9}
-Kind = Literal["explicit", "adult", "young", "harmless"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,47 +71,44 @@ def rules(
     against: the negative prompt; eyes: something checks pictures.
     """
     text = ", ".join(texts)
-    minor = minor_because(text, subject, attributes)
+    minor = minor_because(text, subject, attributes, against=against)
     if minor:
         refusal = _refused_to_minors(text, against, style, minor)
-        return Rules(minor=minor, refusal=refusal, preview=False, negative=_data()["negative"])
+        return Rules(minor=minor, refusal=refusal, preview=False, negative=words_against())
     grown = subject in GROWN or (attributes is not None and attributes.age is not None)
-    found = spoken(text, "explicit") + undressing(against)
+    found = spoken(text, "explicit") + _undressing(against)
     refusal = _refused(found, grown=grown) if found and ((switched_on and not eyes) or not grown) else ""
     return Rules(refusal=refusal, look=switched_on, preview=not (found and switched_on))
 
 
-def minor_because(text: str, subject: str, attributes: Attributes | None) -> str:
-    """Why somebody is treated as under 18, as the end of a sentence; "" where nothing says so."""
+def minor_because(text: str, subject: str, attributes: Attributes | None, *, against: str = "") -> str:
+    """Why somebody is treated as under 18, as the end of a sentence; "" where nothing says so. against: the negative prompt.
+
+    Who leaves adults out, asks for somebody young, whatever the face looks like. To leave out what is mature may only mean not so old: it
+    counts where nothing has told an age, for then the subject that was named is all there is to go by.
+    """
     if attributes is not None and attributes.age is not None and attributes.age[0] < ADULT:
         return f"the face looks {attributes.age[0]} to {attributes.age[1]} years old"
     if subject in SUBJECTS and SUBJECTS[subject].minor:
         return f"the subject is {subject}"
     found = spoken(text, "young") or ages_under_18(text)
-    return f"the prompt speaks of {_quoted(found[:2])}" if found else ""
-
-
-def spoken(text: str, kind: Kind) -> list[str]:
-    """The words of a kind that a prompt says, in their order; harmless phrases are passed over."""
-    plain = _plain(text)
-    for pattern in _patterns("harmless"):
-        plain = pattern.sub(" · ", plain)
-    found = sorted((match.start(), match[0].strip()) for pattern in _patterns(kind) for match in pattern.finditer(plain))
-    return list(dict.fromkeys(word for _, word in found))
+    if found:
+        return f"the prompt speaks of {_quoted(found[:2])}"
+    known = attributes is not None and attributes.age is not None
+    missing = left_out(against, "grown") + ([] if known else left_out(against, "mature"))
+    return f"the negative prompt leaves out {_quoted(missing[:2])}" if missing else ""
 
 
 def ages_under_18(text: str) -> list[str]:
     """What a prompt says of years under 18."""
-    plain = _plain(text)
-    found = [match[0].strip() for match in YEARS.finditer(plain) if _years(next(filter(None, match.groups()))) < ADULT]
-    return found + [match[0] for match in CHINESE.finditer(plain) if _years(match[1]) < ADULT]
+    said = plain(text)
+    found = [match[0].strip() for match in YEARS.finditer(said) if _years(next(filter(None, match.groups()))) < ADULT]
+    return found + [match[0] for match in CHINESE.finditer(said) if _years(match[1]) < ADULT]
 
 
-def undressing(negative: str) -> list[str]:
-    """What a negative prompt leaves out so that somebody is undressed: a tag of it that is clothes and nothing else."""
-    tags = (WEIGHT.sub("", tag).strip() for tag in re.split("[,，、]", _plain(negative)))
-    words = {*_data()["dressed"]["en"], *_data()["dressed"]["zh"]}
-    return [f"no {tag}" for tag in dict.fromkeys(tags) if tag.removeprefix("any ").removeprefix("all ") in words]
+def _undressing(negative: str) -> list[str]:
+    """What a negative prompt leaves out so that somebody is undressed."""
+    return [f"no {tag}" for tag in left_out(negative, "dressed")]
 
 
 def coarse(picture: Image.Image) -> Image.Image:
@@ -130,10 +122,10 @@ def coarse(picture: Image.Image) -> Image.Image:
 
 
 def _refused_to_minors(text: str, against: str, style: str, minor: str) -> str:
-    if style in _data()["styles_not_for_minors"]:
-        why = _data()["styles_not_for_minors"][style]
+    why = unfit_styles().get(style)
+    if why is not None:
         return f"The style {style} ({why}) is not made of somebody under 18, and {minor}: choose another style."
-    found = spoken(text, "explicit") + spoken(text, "adult") + undressing(against)
+    found = spoken(text, "explicit") + spoken(text, "adult") + _undressing(against)
     if found:
         return f"The prompt asks for {_quoted(found)}, which is not made of somebody under 18, and {minor}: take it out of the prompt."
     return ""
@@ -156,24 +148,3 @@ def _years(text: str) -> int:
         return NUMBERS.index(text) + 1 if text in NUMBERS else ADULT
     tens, ten, ones = text.rpartition("十")
     return (DIGITS.get(tens[-1:], 1) * 10 if ten else 0) + (DIGITS.get(ones[-1:], 0) if ones else 0)
-
-
-def _plain(text: str) -> str:
-    """A prompt as it is looked at: small letters without accents, brackets, weights and invisible signs; spelt-out words joined."""
-    composed = unicodedata.normalize("NFKC", text).casefold().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
-    bare = "".join(c for c in unicodedata.normalize("NFKD", composed) if not unicodedata.combining(c) and unicodedata.category(c) != "Cf")
-    spaced = re.sub(r"[\s_\-()\[\]{}<>\\/|*~+]+", " ", bare)
-    return re.sub(r"\b(?:[a-z][ .]){2,}[a-z]\b", lambda found: re.sub("[ .]", "", found[0]), spaced)
-
-
-@lru_cache(maxsize=4)
-def _patterns(kind: Kind) -> tuple[re.Pattern[str], ...]:
-    words: Mapping[str, list[str]] = _data()[kind]
-    english = "|".join(re.escape(word) for word in sorted(words["en"], key=len, reverse=True))
-    chinese = "|".join(sorted(words["zh"], key=len, reverse=True))
-    return (re.compile(rf"(?<![a-z])(?:{english})(?![a-z])"), re.compile(chinese))
-
-
-@lru_cache(maxsize=1)
-def _data() -> Mapping[str, Any]:
-    return json.loads(DATA.read_text(encoding="utf-8"))

@@ -97,6 +97,7 @@ def _bound(style: Style, listed: Sequence[Listed]) -> Bound:
     stem = _stem(style.lora)
     by_file = [one for one in listed if _stem(one.file or one.name) == stem]
     by_alias = [one for one in listed if one.alias and _stem(one.alias) == stem]
+    by_file.sort(key=lambda one: _stem(one.name) != one.name.casefold())  # of several in sub-folders, the one that lies in none
     fits = [one for one in (*by_file, *by_alias) if not _differ(style.hashes, one.hashes)]
     if not fits:
         return Bound(style=style, state="other file" if by_file or by_alias else "missing")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from facechain_ext.errors import BadInput
+from facechain_ext.workflows.lexicon import spoken, words_against
 
 if TYPE_CHECKING:
     from facechain_ext.faces.types import Attributes
@@ -36,24 +37,6 @@ SUBJECTS: dict[str, Wording] = {
     "none": Wording(positive=""),
 }
 AGES = (("25-year-old", 20, 29), ("35-year-old", 30, 39))
-NSFW = (
-    "nsfw",
-    "nude",
-    "nudity",
-    "naked",
-    "topless",
-    "nipples",
-    "genitals",
-    "sex",
-    "sexual",
-    "erotic",
-    "porn",
-    "lingerie",
-    "underwear",
-    "seductive",
-    "cleavage",
-)
-MINOR_NEGATIVE = ", ".join(NSFW)
 WITH_LORA = "{prompt}, upper body, raw photo, masterpiece, solo, medium shot, high detail face, photorealistic, best quality"
 WITHOUT_LORA = (
     "raw photo, masterpiece, {prompt}, solo, medium shot, high detail face, looking straight into the camera "
@@ -105,10 +88,10 @@ def prompts(prompt: str, negative: str | None, words: Wording, *, template: str,
 
     BadInput where a subject under 18 is asked for in a way that is not for children.
     """
-    if words.minor and (found := sorted(set(re.findall(r"[a-z]+", prompt.lower())) & set(NSFW))):
+    if words.minor and (found := spoken(prompt, "explicit") + spoken(prompt, "adult")):
         raise BadInput(f"This person looks under 18, and the prompt asks for {', '.join(found)}: pictures like that are not made.")
     body = (WITH_LORA if lora else WITHOUT_LORA).format(prompt=prompt) if template == "photo" else prompt
-    against = [NEGATIVE if negative is None else negative, words.negative, MINOR_NEGATIVE if words.minor else ""]
+    against = [NEGATIVE if negative is None else negative, words.negative, words_against() if words.minor else ""]
     return _joined([words.positive if template == "photo" or words.minor else "", body]), _joined(against)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
+from tests.browser.page import Page
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
@@ -25,3 +27,17 @@ def browser() -> Iterator[Any]:
         opened = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield opened
         opened.close()
+
+
+@pytest.fixture
+def visit(browser: Any, address: str) -> Iterator[Callable[..., Page]]:
+    """Opens pages of a test's `address`; they must have raised nothing when they are closed."""
+    pages: list[Page] = []
+
+    def opened(**more: Any) -> Page:
+        pages.append(Page(browser, address, **more))
+        return pages[-1]
+
+    yield opened
+    for page in pages:
+        page.close()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -13,7 +12,7 @@ from safetensors.torch import save_file
 
 from facechain_ext.app import App, Choice
 from facechain_ext.ui.studio_alone import StudioAlone
-from tests.browser.page import Page, served
+from tests.browser.page import served
 from tests.hosts.standalone_cases import demo, host, kohya_lora
 
 ASTRONAUT = Path(__file__).parents[2] / "examples" / "astronaut.png"
@@ -35,19 +34,6 @@ def address(folder) -> Iterator[str]:
     )  # fmt: skip
     with served(StudioAlone(App(choice), folder / "data")) as found:
         yield found
-
-
-@pytest.fixture
-def visit(browser, address) -> Iterator[Callable[..., Page]]:
-    pages: list[Page] = []
-
-    def opened(**more: Any) -> Page:
-        pages.append(Page(browser, address, **more))
-        return pages[-1]
-
-    yield opened
-    for page in pages:
-        page.close()
 
 
 def results(folder: Path) -> list[Path]:

@@ -16,7 +16,7 @@ from typing import Any
 
 HOST_BOUND = (
     "settings", "script", "api", "xyz", "loaded", "analysis", "answers", "panel", "gradio_versions", "inner", "studio_webui",
-    "tab", "tab_wires", "tab_who", "tab_style", "tab_pictures", "tab_portrait", "tab_history", "tab_people", "tab_setup",
+    "tab", "tab_wires", "tab_who", "tab_style", "tab_pictures", "tab_portrait", "tab_history", "tab_people", "tab_setup", "traces",
 )  # fmt: skip
 """Our modules that hold on to the host's from the moment they are imported."""
 CALLBACKS = ("on_cfg_denoiser", "on_ui_settings", "on_ui_tabs", "on_app_started", "on_before_ui")

@@ -16,17 +16,15 @@ from PIL import Image
 from facechain_ext.engine.identity import Identity
 from facechain_ext.errors import BadInput
 from facechain_ext.hosts.types import Folders, Listed
-from facechain_ext.store.history import History
-from facechain_ext.store.library import Addition, Library, Saved
+from facechain_ext.store.library import Addition, Saved
 from facechain_ext.store.records import Record
 from facechain_ext.ui.jobs import State
 from facechain_ext.ui.studio import Ready, Settings
-from facechain_ext.workflows.infotext import parse_info
 from facechain_ext.workflows.looking import png
 from facechain_ext.workflows.lora_files import LoraFile, install, lora_file
 from facechain_ext.workflows.making import MakingOptions, Order, Picture, Result
-from facechain_ext.workflows.own_styles import OwnStyles
 from facechain_ext.workflows.styles import Bound, bind, presets
+from tests.fakes.kept import Kept
 
 INFO = "a portrait\nNegative prompt: bad\nSteps: 2, Sampler: Euler, CFG scale: 7, Seed: {seed}, Size: 64x64, FaceChain weight: 0.5"
 
@@ -46,6 +44,12 @@ class FakeHost:
 
     def upscalers(self) -> list[str]:
         return ["Lanczos"]
+
+    def finishers(self) -> list[str]:
+        return ["Lanczos"]
+
+    def restorers(self) -> list[str]:
+        return []
 
     def loras(self) -> list[str]:
         return [one.name for one in self.listed_loras()]
@@ -111,7 +115,7 @@ class FakeJobs:
         return next((id for id, state in reversed(self.states.items()) if state.user == user), None)
 
 
-class FakeStudio:
+class FakeStudio(Kept):
     """The studio of one folder."""
 
     kind = "standalone"
@@ -123,15 +127,6 @@ class FakeStudio:
         self.host = FakeHost(Folders(models=folder, loras=loras, outputs=folder / "outputs"))
         self.jobs = FakeJobs(self)
         self.looked: list[dict[str, Any]] = []
-
-    def library(self) -> Library:
-        return Library(self.folder / "people")
-
-    def history(self) -> History:
-        return History(self.folder / "outputs", parse_info)
-
-    def own_styles(self) -> OwnStyles:
-        return OwnStyles(self.folder / "styles")
 
     def styles(self) -> tuple[Bound, ...]:
         return bind([*presets(), *self.own_styles().styles()], self.loras())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
+from dataclasses import replace
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -13,13 +14,10 @@ from PIL import Image
 from facechain_ext.engine.checkpoints import read_encoder
 from facechain_ext.faces.types import Attributes, Face, Parsing
 from facechain_ext.hosts.types import Folders, Listed, Paint, Painted, Progress, Report
-from facechain_ext.store.history import History
-from facechain_ext.store.library import Library
-from facechain_ext.workflows.infotext import parse_info
-from facechain_ext.workflows.own_styles import OwnStyles
 from facechain_ext.workflows.people import Picture
 from facechain_ext.workflows.planning import openpose
 from facechain_ext.workflows.styles import bind, presets
+from tests.fakes.kept import Kept
 from tests.hosts.standalone_cases import adapter, demo
 
 RED, ORANGE, GREEN, BLUE, BLACK = (220, 40, 40), (220, 120, 40), (40, 220, 40), (40, 40, 220), (0, 0, 0)
@@ -96,14 +94,16 @@ class FlatHost:
     def paint(self, request: Paint, report: Report | None = None) -> Generator[Painted, None, None]:
         self.asked.append(request)
         try:
-            for at in range(request.count):
-                seed = request.seed + at
+            for first in range(0, request.count, request.batch):
+                seeds = range(request.seed + first, request.seed + min(first + request.batch, request.count))
                 for step in range(1, request.steps + 1):
                     if report is not None:
-                        report(Progress(picture=at, pictures=request.count, step=step, steps=request.steps, preview=flat(BLUE, 8)))
-                if self.trouble.get(seed):
-                    raise self.trouble[seed].pop(0)
-                yield Painted(image=flat(self.colours[seed - self.start]), seed=seed)
+                        at = Progress(picture=first, pictures=request.count, step=step, steps=request.steps, preview=flat(BLUE, 8))
+                        report(replace(at, together=len(seeds)))
+                for seed in seeds:
+                    if self.trouble.get(seed):
+                        raise self.trouble[seed].pop(0)
+                yield from (Painted(image=flat(self.colours[seed - self.start]), seed=seed) for seed in seeds)
         finally:
             self.closed += 1
 
@@ -121,10 +121,18 @@ class FlatHost:
             Listed(name="Winter_Hanfu", file="/loras/Winter_Hanfu.safetensors"),
             Listed(name="trkshgntlmn10", file="/loras/trkshgntlmn10.safetensors", alias="gentleman"),
             Listed(name="film v1.1", file="/loras/film v1.1.safetensors"),
+            Listed(name="people/anna", file="/loras/people/anna.safetensors"),
+            Listed(name="styles/anna", file="/loras/styles/anna.safetensors"),
         ]
 
     def upscalers(self) -> list[str]:
         return ["Lanczos", "ESRGAN"]
+
+    def finishers(self) -> list[str]:
+        return ["Lanczos", "ESRGAN"]
+
+    def restorers(self) -> list[str]:
+        return ["CodeFormer"]
 
     def controlnets(self) -> list[str]:
         return ["canny", "control_v11p_sd15_openpose"]
@@ -147,7 +155,7 @@ class ColourCheck:
         return seen == GREEN or (strict and seen == ORANGE)
 
 
-class FakeRoom:
+class FakeRoom(Kept):
     """workflows.making.Room."""
 
     def __init__(
@@ -173,15 +181,6 @@ class FakeRoom:
     def analyser(self, name: str) -> ColourEyes:
         assert name in ("auto", "colour-eyes"), name
         return self.eyes
-
-    def library(self) -> Library:
-        return Library(self.folder / "people")
-
-    def history(self) -> History:
-        return History(self.folder / "outputs", parse_info)
-
-    def own_styles(self) -> OwnStyles:
-        return OwnStyles(self.folder / "styles")
 
     def loras(self) -> tuple[Listed, ...]:
         return tuple(self.host.listed_loras())

@@ -79,6 +79,12 @@ class FakeHost:
     def upscalers(self) -> list[str]:
         return ["Latent", "Lanczos"]
 
+    def finishers(self) -> list[str]:
+        return ["Lanczos"]
+
+    def restorers(self) -> list[str]:
+        return []
+
     def checkpoint(self) -> str:
         return "majicmixRealistic_v6 [e4a30e4607]"
 

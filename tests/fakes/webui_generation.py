@@ -122,6 +122,7 @@ class Processing:
     n_iter: int
     do_not_save_samples: bool
     do_not_save_grid: bool
+    restore_faces: bool | None
     is_api: bool = field(default=False, init=False)
     is_hr_pass: bool = field(default=False, init=False)
     scripts: Any = field(default=None, init=False)
@@ -248,8 +249,36 @@ def network(name: str, file: str, alias: str = "", hash: str = "") -> SimpleName
     return SimpleNamespace(name=name, filename=file, alias=alias or name, hash=hash)
 
 
+class Scaler:
+    """An upscaler's worker: sides are cut to multiples of 8; ends early when the host is interrupted."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[float, str | None]] = []
+
+    def upscale(self, img: Image.Image, scale: float, selected_model: str | None = None) -> Image.Image:
+        self.asked.append((scale, selected_model))
+        return img.resize([int(side * scale // 8 * 8) for side in img.size], Image.Resampling.NEAREST)
+
+
 def upscaler(name: str, path: str | None = None) -> SimpleNamespace:
-    return SimpleNamespace(name=name, data_path=path, local_data_path=path)
+    return SimpleNamespace(name=name, data_path=path, local_data_path=path, scaler=Scaler())
+
+
+class Restorer:
+    """A face restorer: makes red what it restores; without its file it gives the picture back, as the host's do."""
+
+    def __init__(self, name: str, *, there: bool = True) -> None:
+        self._name, self._there, self.net = name, there, None
+
+    def name(self) -> str:
+        return self._name
+
+    def restore(self, np_image: np.ndarray) -> np.ndarray:
+        assert np_image.dtype == np.uint8 and np_image.shape[2] == 3
+        if not self._there:
+            return np_image
+        self.net = object()
+        return np.ascontiguousarray(np_image * np.array([1, 0, 0], np.uint8))
 
 
 def sampler(name: str, aliases: list[str], **options: Any) -> SimpleNamespace:
@@ -281,6 +310,7 @@ def install(monkeypatch: Any, folder: Path, unet: Any, *, forge: bool = False, c
     shared.state, shared.opts, shared.sd_model = State(), Opts(), modules.sd_models.model_data.sd_model
     shared.total_tqdm = SimpleNamespace(clear=lambda: None)
     shared.sd_upscalers = [upscaler("None"), upscaler("Lanczos"), upscaler("Nearest"), upscaler("R-ESRGAN 4x+", "https://elsewhere/x.pth")]
+    shared.face_restorers = [Restorer("CodeFormer"), Restorer("GFPGAN", there=False)]
     shared.latent_upscale_modes = {"Latent": {}, "Latent (nearest)": {}}
     modules.devices.NansException = NansException
     info = SimpleNamespace(title="base.safetensors [0123456789]", name_for_extra="base", shorthash="0123456789")
@@ -299,20 +329,30 @@ def install(monkeypatch: Any, folder: Path, unet: Any, *, forge: bool = False, c
         "call_queue": {"queue_lock": Queue()},
         "paths": {"models_path": str(folder / "models"), "data_path": str(folder)},
     }  # fmt: skip
+    add_modules(monkeypatch, modules, more)
+    add_networks(monkeypatch, modules, folder / "Lora")
+    modules.sampling = sampling
+    return modules
+
+
+def add_modules(monkeypatch: Any, modules: SimpleNamespace, more: dict[str, dict[str, Any]]) -> None:
+    """Further `modules.*` with their content, by their last name."""
     for name, content in more.items():
         made = ModuleType(f"modules.{name}")
         made.__dict__.update(content)
         setattr(sys.modules["modules"], name, made)
         monkeypatch.setitem(sys.modules, f"modules.{name}", made)
         setattr(modules, name, made)
+
+
+def add_networks(monkeypatch: Any, modules: SimpleNamespace, folder: Path) -> None:
+    """The host's list of LoRAs, of which it learns when it looks into the folder."""
     modules.networks = ModuleType("networks")
     modules.networks.available_networks = {}
     modules.networks.list_available_networks = lambda: modules.networks.available_networks.update(
-        {path.stem: network(path.stem, str(path)) for path in (folder / "Lora").glob("*.safetensors")}
+        {path.stem: network(path.stem, str(path)) for path in folder.glob("*.safetensors")}
     )
     monkeypatch.setitem(sys.modules, "networks", modules.networks)
-    modules.sampling = sampling
-    return modules
 
 
 @dataclass(frozen=True)

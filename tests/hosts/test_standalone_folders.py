@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from facechain_ext.errors import BadInput
-from facechain_ext.hosts.standalone.folders import locate
+from facechain_ext.hosts.standalone.folders import listed, listed_loras, locate
 
 
 @pytest.fixture
@@ -33,3 +33,22 @@ def test_a_path_means_itself(folder) -> None:
 def test_what_is_neither_is_refused_with_the_name_that_is_close(folder) -> None:
     with pytest.raises(BadInput, match=r"There is no LoRA glos in .*: perhaps glow"):
         locate("glos", folder, "LoRA")
+
+
+def test_files_of_one_name_are_told_apart_by_their_place(folder) -> None:
+    for place in ("people/anna.safetensors", "styles/anna.safetensors", "styles/v1.5.safetensors", "styles/glow.safetensors", "x/y.pt"):
+        (folder / place).parent.mkdir(exist_ok=True)
+        (folder / place).write_bytes(b"")
+    (folder / "x" / "y.safetensors").write_bytes(b"")
+    assert {name: path.relative_to(folder).as_posix() for name, path in listed(folder).items()} == {
+        "glow": "glow.safetensors", "people/anna": "people/anna.safetensors", "styles/anna": "styles/anna.safetensors",
+        "styles/glow": "styles/glow.safetensors", "v1.5": "styles/v1.5.safetensors", "x/y.pt": "x/y.pt",
+        "x/y.safetensors": "x/y.safetensors",
+    }  # fmt: skip
+    assert [one.name for one in listed_loras(folder)] == list(listed(folder))
+    assert locate("styles/anna", folder, "LoRA") == folder / "styles" / "anna.safetensors"
+    assert locate("glow", folder, "LoRA") == folder / "glow.safetensors", "the one that lies in no sub-folder"
+    assert locate(folder / "people" / "anna.safetensors", folder, "LoRA") == folder / "people" / "anna.safetensors"
+    for name in ("anna", "anna.safetensors"):
+        with pytest.raises(BadInput, match=r"2 files called anna\S* in .*: choose people/anna or styles/anna\."):
+            locate(name, folder, "LoRA")

@@ -13,7 +13,7 @@ from facechain_ext.errors import BadInput, Interrupted, PictureFailed
 from facechain_ext.hosts.standalone import painting
 from facechain_ext.hosts.standalone.previews import Colours, Glances, learn_colours
 from facechain_ext.hosts.standalone.samplers import Schedule
-from facechain_ext.hosts.types import Hires
+from facechain_ext.hosts.types import Finish, Hires
 from tests.hosts.standalone_cases import adapter, ask, host, paint, person, photo, same
 
 
@@ -141,3 +141,36 @@ def test_the_clean_picture_is_told_from_the_noise_in_it(sampler) -> None:
     t = schedule.timesteps[0]
     scaled = schedule.scaled(schedule.noised(image, noise, 0), t)
     assert torch.allclose(schedule.clean(scaled, noise, t), image, atol=0.05)
+
+
+# the finished picture
+
+
+def test_a_finished_picture_is_enlarged_and_nothing_else() -> None:
+    (plain,), (made,) = paint(width=72), paint(width=72, finish=Finish(scale=1.25, upscaler="Nearest"))
+    assert made.image.size == (88, 80), "72 and 64 times 1.25 are 90 and 80, down to multiples of 8"
+    assert np.array_equal(np.asarray(made.image), np.asarray(plain.image.resize((88, 80), Image.Resampling.NEAREST)))
+    (smooth,) = paint(width=72, finish=Finish(scale=2))
+    assert np.array_equal(np.asarray(smooth.image), np.asarray(plain.image.resize((144, 128), Image.Resampling.LANCZOS)))
+
+
+def test_without_a_webui_there_is_no_face_restorer() -> None:
+    assert host().restorers() == [] and host().finishers() == ["Lanczos", "Nearest"]
+
+
+@pytest.mark.parametrize(
+    ("finish", "why"),
+    [
+        (Finish(restorer="CodeFormer"), "no face restoration 'CodeFormer' here"),
+        (Finish(scale=0.5), "enlarged 0.5 times"),
+        (Finish(scale=2, upscaler="Latent"), "no upscaler 'Latent' for finished pictures: choose Lanczos or Nearest"),
+    ],
+)
+def test_what_cannot_be_finished_is_refused(finish, why) -> None:
+    with pytest.raises(BadInput, match=why):
+        paint(finish=finish)
+
+
+def test_a_finished_picture_has_a_largest_size() -> None:
+    with pytest.raises(BadInput, match="16384 pixels long: choose 8192"):
+        paint(width=2048, height=64, finish=Finish(scale=8))

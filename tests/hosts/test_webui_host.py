@@ -13,7 +13,7 @@ from PIL import Image
 from facechain_ext.engine.injection import Person
 from facechain_ext.errors import BadInput, Interrupted, MissingPackage, OutOfMemory, PictureFailed, Skipped, UnsupportedModel
 from facechain_ext.hosts import webui, webui_painting
-from facechain_ext.hosts.types import Control, Hires, Listed, Lora, Paint
+from facechain_ext.hosts.types import Control, Finish, Hires, Listed, Lora, Paint
 from facechain_ext.hosts.webui_host import WebUIHost
 from tests.fakes import networks
 from tests.fakes import webui_generation as fakes
@@ -106,6 +106,31 @@ def test_hires(host, modules, tmp_path):
         list(host.paint(request(hires=Hires(upscaler="Lanczo"))))
 
 
+def test_a_finished_picture_is_restored_and_enlarged_by_the_hosts_own(host, modules):
+    assert host.restorers() == ["CodeFormer", "GFPGAN"] and host.finishers() == ["Lanczos", "Nearest", "R-ESRGAN 4x+"]
+    (plain,) = host.paint(request())
+    finish = Finish(restorer="CodeFormer", scale=1.5, upscaler="R-ESRGAN 4x+")
+    (one,) = host.paint(request(finish=finish))
+    assert one.image.size == (96, 192) and modules.shared.sd_upscalers[3].scaler.asked == [(1.5, "https://elsewhere/x.pth")]
+    made = np.asarray(one.image.resize((64, 128), Image.Resampling.NEAREST))
+    assert np.array_equal(made[..., 0], np.asarray(plain.image)[..., 0]) and not made[..., 1:].any(), "restored is red"
+    assert [p.restore_faces for p in fakes.MADE] == [False, False], "the host's own setting does not restore once more, or unasked"
+    (larger,) = host.paint(request(finish=Finish(scale=2)))
+    assert larger.image.size == (128, 256) and modules.shared.sd_upscalers[1].scaler.asked == [(2, None)]
+
+
+def test_a_finish_that_cannot_be_is_said(host, modules):
+    with pytest.raises(BadInput, match="no face restoration 'GFPGANs': did you mean 'GFPGAN'"):
+        list(host.paint(request(finish=Finish(restorer="GFPGANs"))))
+    with pytest.raises(BadInput, match="no upscaler 'Latent': choose Lanczos"):
+        list(host.paint(request(finish=Finish(scale=2, upscaler="Latent"))))
+    with pytest.raises(PictureFailed, match=r"could not load GFPGAN.*models/GFPGAN"):
+        list(host.paint(request(finish=Finish(restorer="GFPGAN"))))
+    modules.shared.face_restorers.clear()
+    with pytest.raises(BadInput, match="no face restoration 'CodeFormer': leave it out"):
+        list(host.paint(request(finish=Finish(restorer="CodeFormer"))))
+
+
 def test_hires_on_forge_states_what_forge_would_change(monkeypatch, tmp_path):
     fakes.install(monkeypatch, tmp_path, shared_unet(), forge=True)
     list(WebUIHost().paint(request(cfg=6, hires=Hires())))
@@ -154,6 +179,19 @@ def test_loras_by_the_hosts_list(host, modules, tmp_path):
     with pytest.raises(BadInput, match="must be a number"):
         list(host.paint(request(loras=(Lora(source="Snow", weight=float("nan")),))))
     assert len(fakes.MADE) == 1
+
+
+def test_a_lora_that_the_host_hides_behind_another_of_its_name_is_there_by_its_own(host, modules):
+    """The host keeps the last file of a name in its list, and all of them under the names they were trained under."""
+    people, styles = fakes.network("anna", "/l/people/anna.safetensors", "anna_p"), fakes.network("anna", "/l/styles/anna.safetensors", "w")
+    lost = fakes.network("anna", "/l/lost/anna.safetensors", "same")
+    modules.networks.available_networks["anna"] = styles
+    modules.networks.available_network_aliases = {"anna": styles, "anna_p": people, "w": styles, "same": lost}
+    modules.networks.forbidden_network_aliases = {"same": 1}
+    assert [(one.name, one.file) for one in host.listed_loras()] == [("anna", styles.filename), ("anna_p", people.filename)]
+    given = tuple(Lora(source=name) for name in ("anna", "anna_p", "w"))
+    list(host.paint(request(loras=given)))
+    assert fakes.MADE[0].prompt == "a portrait <lora:anna:1> <lora:anna_p:1> <lora:anna:1>"
 
 
 def test_a_new_lora_is_seen_after_the_host_looked_again(host, modules, tmp_path, monkeypatch):

@@ -27,6 +27,7 @@ class Script:
         self.threads: set[int] = set()
         self.skipped: list[Progress] = []
         self.stopped = False
+        self.last: Chosen | None = None  # what is told after an interruption
 
     def __call__(self, order: Order, room: Any, user: str, report: Callable[[Progress], None]) -> Iterator[Any]:
         assert room == "the room"
@@ -47,7 +48,13 @@ class Script:
                     self.stopped = True
                     raise
             else:
-                yield line
+                try:
+                    yield line
+                except Interrupted:
+                    self.stopped = True
+                    if self.last is not None:
+                        yield self.last
+                    raise
 
 
 @pytest.fixture

@@ -128,6 +128,10 @@ def test_photos_are_dropped_looked_at_and_vetted(shown, noise):
     cards = shown.html("cards", 1).split("<figure")[1:]
     assert "facechain-good" in cards[0] and "✓" in cards[0]
     assert "facechain-bad" in cards[1] and "No face found in photo 2." in cards[1] and "left out" in cards[1]
+    enable(shown)
+    assert shown.text("line").startswith("1 person · 1 photo · "), "the one that is left out does not count"
+    shown.set("photos", 1, [str(ASTRONAUT), noise, str(ASTRONAUT)])
+    assert shown.text("line").startswith("1 person · 3 photos · "), "nobody has looked at these yet"
 
 
 def test_photos_that_are_of_no_use_are_told_before_a_picture_is_made(shown, noise):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -14,7 +14,7 @@ from facechain_ext.workflows.lora_files import hashes
 from facechain_ext.workflows.making import Picture
 from facechain_ext.workflows.own_styles import own_style
 from tests.fakes import page as fakes
-from tests.fakes.webui_generation import SAMPLERS, get_sampler_and_scheduler, network
+from tests.fakes.webui_generation import SAMPLERS, add_modules, add_networks, get_sampler_and_scheduler
 from tests.ui.conftest import ASTRONAUT
 from tests.workflows.test_styles_lora_files import KOHYA, write
 
@@ -31,18 +31,8 @@ def host(monkeypatch, models):
         "sd_models": {"model_data": SimpleNamespace(sd_model=None), "checkpoints_list": {"base": info}, "checkpoint_aliases": {}},
         "sd_samplers": {"visible_samplers": lambda: SAMPLERS, "get_sampler_and_scheduler": get_sampler_and_scheduler},
     }
-    for name, content in more.items():
-        module = ModuleType(f"modules.{name}")
-        module.__dict__.update(content)
-        setattr(sys.modules["modules"], name, module)
-        monkeypatch.setitem(sys.modules, f"modules.{name}", module)
-        setattr(made, name, module)
-    made.networks = ModuleType("networks")
-    made.networks.available_networks = {}
-    made.networks.list_available_networks = lambda: made.networks.available_networks.update(
-        {path.stem: network(path.stem, str(path)) for path in (models / "Lora").glob("*.safetensors")}
-    )
-    monkeypatch.setitem(sys.modules, "networks", made.networks)
+    add_modules(monkeypatch, made, more)
+    add_networks(monkeypatch, made, models / "Lora")
     return made
 
 

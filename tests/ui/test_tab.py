@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,9 +51,15 @@ class Visit:
         return self.studio.jobs.made["job1"].order
 
 
+def keys(photos: list[Path]) -> list[str]:
+    """What the page keeps of photos: the hash of each."""
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in photos]
+
+
 @pytest.fixture
-def studio(host, tmp_path) -> FakeStudio:
+def studio(host, tmp_path, monkeypatch) -> FakeStudio:
     """host: gradio and the WebUI's modules."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
     made = FakeStudio(tmp_path / "studio")
     made.person("Anna", ANNA)
     made.person("Ben", BEN)
@@ -100,12 +107,14 @@ def test_a_page_that_arrives_is_filled(visit):
 
 def test_photos_come_and_go(visit, photos):
     visit.drop("drop", *photos[:2])
-    assert visit["files"] == [str(path) for path in photos[:2]] and visit["drop"] is None and visit["first"] == ""
+    assert visit["files"] == keys(photos[:2]) and visit["drop"] is None and visit["first"] == ""
     assert visit["photos"].count("facechain-good") == 2
     visit.drop("drop", *photos[2:7])
     assert "7 photos: 6 are the most" in visit["who-trouble"] and len(visit["files"]) == 2 and visit["drop"] is None
     visit.do("photo", 1)
-    assert visit["files"] == [str(photos[1])] and visit["who-trouble"] == ""
+    assert visit["files"] == keys(photos[1:2]) and visit["who-trouble"] == ""
+    visit.drop("drop", photos[1], photos[2], photos[2])
+    assert visit["files"] == keys(photos[1:3]), "each once"
     visit.do("person", "Anna")
     assert visit["files"] == [] and visit["person"] == "Anna" and visit["photos"] == ""
     visit.do("person", "Anna")
@@ -168,6 +177,23 @@ def test_what_is_chosen_becomes_the_order(visit):
     assert (options.choose, options.most) == ("best", 4)
     assert options.prompt == "" and options.negative is None and options.cfg == 5.0  # the style's own words are fitted to the person
     assert "data-running" in visit["stage"] and visit["job"] == "job1"
+
+
+def test_the_finish_is_the_hosts_to_offer(visit, studio):
+    """Without a WebUI there is no face restorer, and the control says so; where there are some, none is chosen."""
+    assert visit.tab.wires["restore"].interactive is False and "None is here" in visit.tab.wires["restore"].given["info"]
+    studio.host.restorers = lambda: ["CodeFormer", "GFPGAN"]
+    page = Visit(studio)
+    restore = page.tab.wires["restore"]
+    assert restore.interactive is True and restore.choices == ["—", "CodeFormer", "GFPGAN"] and page["restore"] == "—"
+    page.do("person", "Anna")
+    page.press("make")
+    assert (page.order().options.restore, page.order().options.finish) == ("", 1.0)
+    for name, value in {"restore": "GFPGAN", "finish": 2, "finish_upscaler": "Lanczos"}.items():
+        page.set(name, value)
+    page.press("make")
+    options = page.studio.jobs.made["job2"].order.options
+    assert (options.restore, options.finish, options.finish_upscaler) == ("GFPGAN", 2.0, "Lanczos")
 
 
 def test_words_of_ones_own_go_with_the_order(visit):
@@ -263,7 +289,7 @@ def test_the_history_is_asked_as_filtered(visit, monkeypatch):
     monkeypatch.setattr(history, "amount", lambda wanted: asked.append(wanted) or 0)
     visit.set("filter-person", "Anna")
     visit.set("filter-least", 0.5)
-    visit.set("filter-since", "2026-01-31", "submit")
+    visit.set("filter-since", "2026-01-31")
     visit.set("filter-text", "garden", "submit")
     visit.set("filter-sort", "likeness")
     last = asked[-2]
@@ -290,7 +316,7 @@ def test_people_are_renamed_merged_and_deleted(visit):
 def test_people_and_styles_travel_as_files(visit):
     visit.do("export-people", "")
     visit.studio.library().delete("Anna")
-    visit.drop("people-drop", Path(visit["people-file"]))
+    visit.drop("people-drop", Path(visit["handed"]))
     assert visit["people-trouble"] == ""
     assert [one.name for one in visit.studio.library().people()] == ["Anna", "Ben"] and "Taken in: Anna" in visit["people"]
     visit.set("own-name", "Mine")
@@ -300,8 +326,26 @@ def test_people_and_styles_travel_as_files(visit):
     visit.press("styles-export")
     visit.do("delete-style", "Mine")
     assert visit.studio.own_styles().styles() == ()
-    visit.drop("styles-drop", Path(visit["styles-file"]))
+    visit.drop("styles-drop", Path(visit["handed"]))
     assert [one.key for one in visit.studio.own_styles().styles()] == ["Mine"]
+
+
+def test_a_large_picture_is_shown_smaller_and_saved_as_it_is(visit, studio, monkeypatch):
+    """The page gets a JPEG to look at, which has no info text; the copy that is saved is the file itself."""
+    from facechain_ext.ui import tab_pictures
+
+    studio.fill(1)
+    visit.do("entry", 1)
+    assert "data:image/png" in visit["entry-shown"] and "data-save=" in visit["entry-shown"]
+    monkeypatch.setattr(tab_pictures, "WHOLE", 1000)
+    visit.do("entry", 1)
+    assert "data:image/jpeg" in visit["entry-shown"] and "data-save=" not in visit["entry-shown"]
+    visit.do("original", 1)
+    path = studio.history().get("local", 1).path
+    assert Path(visit["handed"]).read_bytes() == path.read_bytes() and f'data-name="{path.name}"' in visit["handed-over"]
+    path.unlink()
+    visit.do("original", 1)
+    assert "look through the history" in visit["results-trouble"]
 
 
 def test_settings_are_kept_and_what_is_refused_is_said(visit):
@@ -317,6 +361,34 @@ def test_settings_are_kept_and_what_is_refused_is_said(visit):
     visit.set("setting-outputs", "/nowhere")
     visit.press("settings-save")
     assert "cannot be written" in visit["settings-trouble"] or "无法" in visit["settings-trouble"]
+
+
+@pytest.mark.parametrize(
+    ("language", "first", "words", "subject"),
+    [("en", "as the photo shows", "an older man", "older-man"), ("zh-CN", "根据照片判断", "年长男士", "older-man")],
+)
+def test_a_list_shows_words_in_gradio_3_too(studio, language, first, words, subject):
+    """It cannot hold values beside them, so the order is read from the words."""
+    page = Visit(studio, language)
+    page.press("arrive")
+    choices = page.tab.wires["subject"].choices
+    assert page["subject"] == first == choices[0] and words in choices and subject not in choices
+    page.do("person", "Anna")
+    page.set("subject", words)
+    page.do("style", "Deer_girl")
+    assert "man" in page["prompt"] and "girl" not in page["prompt"]
+    page.press("arrive")
+    assert page["subject"] == words, "what was chosen stays"
+    page.set("without_lora", True)
+    page.press("make")
+    assert page.order().options.subject == subject
+
+
+def test_another_language_takes_the_chosen_word_along(visit):
+    visit.set("subject", "a woman")
+    visit.request = Request("zh-CN")
+    visit.press("arrive")
+    assert visit["subject"] == "女士"
 
 
 @pytest.mark.parametrize(("language", "said"), [("en", "Nothing made yet"), ("zh-CN,zh;q=0.9", "还没有作品")])
@@ -345,7 +417,7 @@ def test_a_result_goes_to_a_tab_of_the_host(studio, monkeypatch):
     assert 'data-value="img2img 1"' in page["entry-shown"]
     page.do("send", "img2img 1")
     assert (
-        page["sent-picture"].size == (256, 256)
+        Path(page["sent-picture"]).read_bytes() == studio.history().get("local", 1).path.read_bytes()
         and page["sent-info"].startswith("a portrait")
         and "facechain-tab-to-img2img" in page["sent-to"]
     )

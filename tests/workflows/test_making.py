@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from facechain_ext.errors import BadInput, Interrupted, NoFace, OutOfMemory, PictureFailed, Skipped
+from facechain_ext.hosts.types import Finish
 from facechain_ext.store.records import Wanted
 from facechain_ext.workflows.again import again
 from facechain_ext.workflows.infotext import NOTE, parse_info
@@ -115,6 +116,52 @@ def test_a_skipped_picture_is_left_out_and_the_rest_is_made(tmp_path) -> None:
     _, results, _ = done(order(count=3), here, report=raising(Skipped("skip"), picture=1, step=1))
     assert [(one.number, one.seed) for one in results] == [(1, 100), (3, 102)]
     assert [(one.seed, one.count) for one in here.host.asked] == [(100, 3), (102, 1)]
+
+
+def test_a_skip_leaves_out_what_is_painted_together_and_nothing_is_painted_twice(tmp_path) -> None:
+    here = room(tmp_path, (RED, ORANGE, BLUE, RED, RED))
+    _, results, _ = done(order(count=5, batch=2), here, report=raising(Skipped("skip"), picture=2, step=1))
+    assert [(one.number, one.seed) for one in results] == [(1, 100), (2, 101), (5, 104)]
+    assert [(one.seed, one.count) for one in here.host.asked] == [(100, 5), (104, 1)]
+    last = room(tmp_path / "last", (RED, ORANGE, BLUE))
+    _, results, _ = done(order(count=3, batch=2), last, report=raising(Skipped("skip"), picture=2, step=1))
+    assert [one.number for one in results] == [1, 2] and len(last.host.asked) == 1, "the last batch is of one picture"
+
+
+@pytest.mark.parametrize("choose", ["best", "until"])
+def test_a_stop_chooses_among_what_is_finished(tmp_path, choose) -> None:
+    here = room(tmp_path, (BLUE, ORANGE, RED, BLUE, BLUE))
+    wanted = order(choose=choose, count=1, most=5, until=0.9999)
+    told = []
+    with pytest.raises(Interrupted):
+        for event in make(wanted, here, "anna", raising(Interrupted("stop"), picture=2, step=1)):
+            told.append(event)
+    chosen = told[-1]
+    assert isinstance(chosen, Chosen) and [(one.number, one.kept) for one in chosen.results] == [(2, True), (1, False)]
+    assert chosen.notes[-1] == "2 of 5 pictures were finished before the stop: the most alike of them are kept."
+    assert len(chosen.notes) == (2 if choose == "until" else 1)
+    assert here.history().amount(Wanted(user="anna", aside=True)) == 1 and here.host.closed == 1
+
+
+def test_a_stop_that_comes_with_a_result_chooses_too(tmp_path) -> None:
+    """The one who listens throws it in, between two pictures."""
+    here = room(tmp_path, (BLUE, RED, BLUE))
+    events = make(order(choose="best", count=1, most=3), here, "anna")
+    known, first = next(events), next(events)
+    assert isinstance(known, Known) and isinstance(first, Result)
+    chosen = events.throw(Interrupted("stop"))  # type: ignore[attr-defined]
+    assert isinstance(chosen, Chosen) and [(one.number, one.kept) for one in chosen.results] == [(1, True)]
+    with pytest.raises(Interrupted):
+        next(events)
+    assert here.host.closed == 1, "nothing more is painted"
+
+
+def test_a_stop_before_the_first_picture_chooses_nothing(tmp_path) -> None:
+    told = []
+    with pytest.raises(Interrupted):
+        for event in make(order(choose="best", count=1, most=3), room(tmp_path), "anna", raising(Interrupted("stop"), picture=0, step=1)):
+            told.append(event)
+    assert [type(one) for one in told] == [Known]
 
 
 def test_what_was_finished_before_a_stop_is_kept(tmp_path) -> None:
@@ -247,6 +294,17 @@ def test_where_people_log_in_nobodys_face_is_on_a_style_that_all_see(tmp_path) -
     assert here.own_styles().style("Mine").thumbnail == b""
 
 
+def test_one_of_two_loras_of_a_name_is_painted_with_and_made_again(tmp_path) -> None:
+    here = room(tmp_path)
+    with pytest.raises(BadInput, match="2 LoRAs called anna: choose people/anna or styles/anna"):
+        done(order(loras=(("anna", 0.5),)), here)
+    _, (result,), _ = done(order(loras=(("styles/anna", 0.5),)), here)
+    assert [(one.source, one.weight) for one in here.host.asked[0].loras] == [("styles/anna", 0.5)]
+    assert result.entry is not None and "<lora:styles/anna:0.5>" in result.entry.info
+    found = again(result.entry, here)
+    assert found.loras == (("styles/anna", 0.5),) and not any("LoRA" in note for note in found.notes)
+
+
 # ---- pose, hires
 
 
@@ -271,6 +329,22 @@ def test_hires_is_asked_of_the_host(tmp_path) -> None:
     assert hires is not None and (hires.scale, hires.strength, hires.steps, hires.upscaler) == (2.0, 0.3, 7, "ESRGAN")
     with pytest.raises(BadInput, match="no upscaler 'Magic': choose one of Lanczos, ESRGAN"):
         done(order(hires=2.0, upscaler="Magic"), here)
+
+
+def test_a_finish_is_asked_of_the_host_and_made_again(tmp_path) -> None:
+    here = room(tmp_path)
+    _, (result,), _ = done(order(count=1, restore="CodeFormer", finish=1.5, finish_upscaler="ESRGAN"), here)
+    assert here.host.asked[0].finish == Finish(restorer="CodeFormer", scale=1.5, upscaler="ESRGAN") and result.entry is not None
+    said = parse_info(result.entry.info)[2]
+    assert (said["Face restoration"], said["Postprocess upscale by"], said["Postprocess upscaler"]) == ("CodeFormer", "1.5", "ESRGAN")
+    options = again(result.entry, here).options
+    assert (options.restore, options.finish, options.finish_upscaler, options.hires) == ("CodeFormer", 1.5, "ESRGAN", 1.0)
+    _, (plain,), _ = done(order(count=1, finish_upscaler="ESRGAN"), here)
+    assert here.host.asked[1].finish is None and plain.entry is not None and "Postprocess" not in plain.entry.info
+    with pytest.raises(BadInput, match="no face restoration 'Magic'"):
+        done(order(restore="Magic"), here)
+    with pytest.raises(BadInput, match="no upscaler 'Latent' for finished pictures"):
+        done(order(finish=2.0, finish_upscaler="Latent"), here)
 
 
 # ---- the check

@@ -7,8 +7,10 @@ import json
 import pytest
 
 from facechain_ext.faces.types import Attributes
-from facechain_ext.workflows.safety import DATA, ages_under_18, minor_because, rules, spoken
+from facechain_ext.workflows.lexicon import DATA, spoken
+from facechain_ext.workflows.safety import ages_under_18, minor_because, rules
 from facechain_ext.workflows.styles import presets
+from facechain_ext.workflows.wording import NEGATIVE
 
 GROWN, TEEN, AGELESS = Attributes(gender="female", age=(30, 39)), Attributes(age=(10, 19)), Attributes(gender="female")
 
@@ -93,6 +95,49 @@ def test_a_prompt_that_speaks_of_somebody_young_is_treated_so(text) -> None:
 @pytest.mark.parametrize("text", NOT_YOUNG)
 def test_a_prompt_that_does_not_is_not(text) -> None:
     assert minor_because(text, "auto", None) == "", (spoken(text, "young"), ages_under_18(text))
+
+
+ADULTS_LEFT_OUT = (
+    "adult", "Adults", "lowres, (adult:1.3), text", "blurry, [grown-up]", "an adult", "any adult", "adult_woman", "adult man, old",
+    "grown woman", "adult body, bad hands", "18+", "over 18", "older than 18", "fully grown", "成年人", "模糊，成人", "大人", "满18岁",
+)  # fmt: skip
+"""Asks for somebody young, whatever the face looks like."""
+MATURE_LEFT_OUT = (
+    "mature", "(mature:1.2), wrinkles", "old, mature", "mature female", "milf", "matured, ugly", "成熟", "模糊, 熟女", "25 years old",
+)  # fmt: skip
+"""Asks for it where nothing has told an age."""
+NOBODY_LEFT_OUT = (
+    "", "old", "old, wrinkles, age spots", "elderly, old man, old woman", "(old:1.2)", "aged", "worst quality, lowres, bad anatomy",
+    "nsfw, adult content", "adult themes, gore", "mature content", "child, young adult", "children, teenager, underage", "woman, man",
+    "1girl", "adultery", "premature, immature", "adult swim logo", "text, over 1800 pixels", "middle-aged", "over-aged film", "senior",
+    "grown flowers", "overgrown garden", "maturity rating logo", "120 years old", "老人, 皱纹", "成人用品", "成就", "大人物海报",
+    "big head, oversized adult coat", "beard, moustache", "old clothes, mature trees",
+)  # fmt: skip
+"""What people leave out for other reasons."""
+
+
+@pytest.mark.parametrize("against", ADULTS_LEFT_OUT)
+@pytest.mark.parametrize(("subject", "attributes"), [("woman", None), ("auto", AGELESS), ("man", GROWN)])
+def test_who_leaves_adults_out_asks_for_somebody_young(against, subject, attributes) -> None:
+    assert minor_because("in a garden", subject, attributes, against=against).startswith("the negative prompt leaves out “")
+    assert "under 18" in refused("in a bikini", subject, attributes, against=against, eyes=True)
+    assert refused("in a winter coat", subject, attributes, against=against) == ""
+
+
+@pytest.mark.parametrize("against", MATURE_LEFT_OUT)
+def test_not_to_look_mature_counts_where_no_age_is_known(against) -> None:
+    assert minor_because("in a garden", "woman", None, against=against) and minor_because("x", "auto", AGELESS, against=against)
+    assert minor_because("in a garden", "woman", GROWN, against=against) == ""
+
+
+@pytest.mark.parametrize("against", NOBODY_LEFT_OUT)
+def test_what_is_left_out_for_other_reasons_makes_nobody_young(against) -> None:
+    assert minor_because("in a garden", "woman", None, against=against) == "", against
+
+
+def test_neither_the_usual_negative_prompt_nor_that_of_any_preset_makes_somebody_young() -> None:
+    usual = {NEGATIVE, *(one.negative for one in presets())}
+    assert [text for text in usual if minor_because("", "auto", None, against=text)] == []
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ import re
 
 import pytest
 
+from facechain_ext.workflows.lexicon import spoken, unfit_styles
 from facechain_ext.workflows.styles import Listed, Style, bind, presets
-from facechain_ext.workflows.wording import NSFW, SUBJECTS
+from facechain_ext.workflows.wording import SUBJECTS
 
 HASH = "ab12cd34ef" + "0" * 54
 
@@ -86,7 +87,8 @@ def test_no_preset_says_to_the_young_what_is_for_adults() -> None:
     for one in presets():
         for text in (one.prompt_for("girl"), one.prompt_for("woman", minor=True)):
             words = set(re.findall(r"[a-z]+", text.lower()))
-            assert not words & {*NSFW, "breast", "chest", "lolita", "see", "slip", "camisole", "wet", "adult", "woman"}, one.key
+            assert not words & {"breast", "chest", "lolita", "see", "slip", "camisole", "wet", "adult", "woman"}, one.key
+            assert not spoken(text, "explicit") and (one.key in unfit_styles() or not spoken(text, "adult")), one.key
 
 
 @pytest.mark.parametrize(
@@ -115,3 +117,11 @@ def test_ones_own_words_are_left_as_they_are() -> None:
     mine = style(prompt="asian garden <lora:x:1>, (red:1.9), 1girl", own=True)
     assert mine.prompt_for("man") == "asian garden <lora:x:1>, (red:1.9)"
     assert style(prompt="asian garden, (red:1.9)").prompt_for("man") == "asian garden, (red:1.4)"
+
+
+def test_of_several_files_of_its_name_a_style_means_the_one_of_its_hash_else_the_one_in_no_sub_folder() -> None:
+    deep = Listed(name="people/fairy", file="/loras/people/fairy.safetensors", hashes=("cc" * 32,))
+    right = Listed(name="styles/fairy", file="/loras/styles/fairy.safetensors", hashes=(HASH,))
+    plain = Listed(name="fairy", file="/loras/fairy.safetensors")
+    assert bind([style(hashes=(HASH,))], [deep, right])[0].lora == right
+    assert bind([style()], [deep, plain])[0].lora == bind([style()], [plain, deep])[0].lora == plain

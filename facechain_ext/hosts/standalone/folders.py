@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections import Counter
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,21 +15,34 @@ SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 
 
 def listed(folder: Path | None) -> dict[str, Path]:
-    """Weight files in a folder and below it, and diffusers' model folders, by name without ending."""
+    """Weight files in a folder and below it, and diffusers' model folders, by name without ending.
+
+    Where several have the same name, each is called by its place in the folder: people/anna and styles/anna.
+    """
     if folder is None or not folder.is_dir():
         return {}
     models = [path.parent for path in folder.rglob("config.json")]
     files = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.parent not in models]
-    return {(path.stem if path.is_file() else path.name): path for path in sorted(files + models)}
+    plain = {path: path.with_suffix("") if path in files else path for path in sorted(files + models)}
+    names = Counter(short.name for short in plain.values())
+    places = Counter(plain.values())
+    return {
+        short.name if names[short.name] == 1 else (short if places[short] == 1 else path).relative_to(folder).as_posix(): path
+        for path, short in plain.items()
+    }
 
 
 def locate(source: str | Path, folder: Path | None, kind: str) -> Path:
-    """The file a source means: a name in the folder with or without ending, or an existing path. BadInput with the closest names.
+    """The file a source means: a name in the folder with or without ending, or an existing path. BadInput with the closest names, or
+    with those to choose from where several files are called so.
 
     A name comes first: what happens to lie in the working directory under the same one is not meant.
     """
     known, name = listed(folder), str(source)
-    found = next((path for key, path in known.items() if name in (key, path.name)), None)
+    called = [key for key, path in known.items() if name in (path.name, path.stem)]
+    if name not in known and len(called) > 1 and not isinstance(source, Path):
+        raise BadInput(f"There are {len(called)} files called {name} in {folder}: choose {' or '.join(called)}.")
+    found = known.get(name) or (known[called[0]] if len(called) == 1 else None)
     if Path(source).exists() and (found is None or isinstance(source, Path)):
         return Path(source)
     if found is not None:

@@ -59,7 +59,7 @@ class Standalone:
             for first in range(0, request.count, together):
                 seeds = range(request.seed + first, request.seed + min(first + together, request.count))
                 batch = Batch(request=request, cond=cond, uncond=uncond, units=units, first=first, seeds=tuple(seeds))
-                told = partial(_tell, report, request, first)
+                told = partial(_tell, report, request, seeds)
                 yield from paint_batch(networks, batch, told, self._colours if report else None)
 
     def checkpoint(self) -> str:
@@ -81,6 +81,14 @@ class Standalone:
     def upscalers(self) -> list[str]:
         """Ways to enlarge for the second pass."""
         return list(UPSCALERS)
+
+    def finishers(self) -> list[str]:
+        """Ways to enlarge a finished picture."""
+        return [name for name in UPSCALERS if name != "Latent"]
+
+    def restorers(self) -> list[str]:
+        """None: those are the WebUIs'."""
+        return []
 
     def controlnets(self) -> list[str]:
         """ControlNets in the folder."""
@@ -143,9 +151,10 @@ class Standalone:
         )
 
 
-def _tell(report: Report | None, request: Paint, first: int, step: int, steps: int, preview: Image.Image | None) -> None:
+def _tell(report: Report | None, request: Paint, seeds: range, step: int, steps: int, preview: Image.Image | None) -> None:
     if report is not None:
-        report(Progress(picture=first, pictures=request.count, step=step, steps=steps, preview=preview))
+        first = seeds.start - request.seed
+        report(Progress(picture=first, pictures=request.count, step=step, steps=steps, preview=preview, together=len(seeds)))
 
 
 LONGEST = 4096
@@ -173,6 +182,8 @@ def check(request: Paint) -> None:
             raise BadInput(f"The {name} is {value}, which is not a multiple of 8: choose {round(value / 8) * 8}.")
     if request.hires is not None:
         check_hires(request)
+    if request.finish is not None:
+        check_finish(request)
     if request.mask is not None and request.image is None:
         raise BadInput("There is a mask but no picture to inpaint: give the picture too.")
 
@@ -190,6 +201,22 @@ def check_hires(request: Paint) -> None:
         raise BadInput(f"The enlarged picture would be {longer:.0f} pixels long: choose {LONGEST} at most.")
     if hires.upscaler and hires.upscaler not in UPSCALERS:
         raise BadInput(f"There is no upscaler {hires.upscaler!r}: choose {', '.join(UPSCALERS[:-1])} or {UPSCALERS[-1]}.")
+
+
+def check_finish(request: Paint) -> None:
+    """Refuse what cannot be done to the finished pictures."""
+    finish = request.finish
+    assert finish is not None
+    if finish.restorer:
+        raise BadInput(f"There is no face restoration {finish.restorer!r} here: leave it out, or use a WebUI that has it.")
+    if not 1 <= finish.scale <= 8:
+        raise BadInput(f"The finished picture would be enlarged {finish.scale} times: choose 1 to 8.")
+    longer = max(request.width, request.height) * finish.scale * (request.hires.scale if request.hires else 1)
+    if longer > 2 * LONGEST:
+        raise BadInput(f"The finished picture would be {longer:.0f} pixels long: choose {2 * LONGEST} at most.")
+    ways = [name for name in UPSCALERS if name != "Latent"]
+    if finish.upscaler and finish.upscaler not in ways:
+        raise BadInput(f"There is no upscaler {finish.upscaler!r} for finished pictures: choose {' or '.join(ways)}.")
 
 
 def choose_device(name: str) -> torch.device:

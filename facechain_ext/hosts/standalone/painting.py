@@ -17,7 +17,7 @@ from facechain_ext.hosts.standalone.checkpoint import Networks
 from facechain_ext.hosts.standalone.controlnets import Unit, residuals
 from facechain_ext.hosts.standalone.previews import Colours, Glances
 from facechain_ext.hosts.standalone.samplers import Schedule
-from facechain_ext.hosts.types import Paint, Painted
+from facechain_ext.hosts.types import Finish, Paint, Painted
 
 FACTOR = 8  # pixels per latent
 LATENT, NEAREST = "Latent", "Nearest"
@@ -89,7 +89,7 @@ def _painted(networks: Networks, batch: Batch, latents: Tensor) -> list[Painted]
         kind = str(networks.unet.dtype).removeprefix("torch.")
         raise PictureFailed(f"The picture came out empty, because its numbers overflowed in {kind}: start with --dtype fp32.")
     with out_of_memory(batch.request):
-        pictures = [_finished(decode(networks, row[None]), batch.request) for row in latents]
+        pictures = [_larger(_finished(decode(networks, row[None]), batch.request), batch.request.finish) for row in latents]
     return [Painted(image=picture, seed=seed) for picture, seed in zip(pictures, batch.seeds, strict=True)]
 
 
@@ -239,6 +239,14 @@ def _finished(picture: Image.Image, request: Paint) -> Image.Image:
     """The picture; when inpainting, with the original's own pixels wherever the mask is black."""
     mask = fitted_mask(request)
     return picture if mask is None or request.image is None else Image.composite(picture, fitted(request.image, request), mask)
+
+
+def _larger(picture: Image.Image, finish: Finish | None) -> Image.Image:
+    """The picture enlarged, where that was asked for; the sides are multiples of 8, as the WebUI's are."""
+    if finish is None or finish.scale == 1:
+        return picture
+    how = Image.Resampling.NEAREST if finish.upscaler == NEAREST else Image.Resampling.LANCZOS
+    return picture.resize([int(side * finish.scale // FACTOR) * FACTOR for side in picture.size], how)
 
 
 @contextmanager

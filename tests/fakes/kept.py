@@ -1,0 +1,25 @@
+"""What a studio keeps, as it really is, in one folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from facechain_ext.store.history import History
+from facechain_ext.store.library import Library
+from facechain_ext.workflows.infotext import parse_info
+from facechain_ext.workflows.own_styles import OwnStyles
+
+
+class Kept:
+    """Library, history and own styles of `folder`."""
+
+    folder: Path
+
+    def library(self) -> Library:
+        return Library(self.folder / "people")
+
+    def history(self) -> History:
+        return History(self.folder / "outputs", parse_info)
+
+    def own_styles(self) -> OwnStyles:
+        return OwnStyles(self.folder / "styles")
