@@ -19,11 +19,12 @@ from fastapi.responses import FileResponse, Response
 
 from facechain_ext import __version__
 from facechain_ext.errors import BadInput, BadWeights, FaceChainError
+from facechain_ext.store.names import NOBODY
 from facechain_ext.store.records import Wanted
 from facechain_ext.ui.api_json import checked, person_json, seen_json, style_json
 from facechain_ext.ui.api_order import again_json, entry_json, order_of, pictures_of, schema, state_json
 from facechain_ext.ui.jobs import State
-from facechain_ext.ui.studio import NOBODY, Studio
+from facechain_ext.ui.studio import Studio
 from facechain_ext.workflows.lora_files import hashes
 from facechain_ext.workflows.own_styles import own_style
 
@@ -161,43 +162,43 @@ def analyse(studio: Studio, _user: str, body: dict = Body(...)) -> dict[str, Any
     return {"photos": [seen_json(one) for one in studio.look(pictures_of(values.pop("photos", [])), **values)]}
 
 
-def persons(studio: Studio, _user: str) -> dict[str, Any]:
-    """Everyone in the library."""
-    return {"persons": [person_json(one) for one in studio.library().people()]}
+def persons(studio: Studio, user: str) -> dict[str, Any]:
+    """Everyone in the user's library."""
+    return {"persons": [person_json(one) for one in studio.library(user).people()]}
 
 
-def add_person(studio: Studio, _user: str, body: dict = Body(...)) -> dict[str, Any]:  # noqa: B008
+def add_person(studio: Studio, user: str, body: dict = Body(...)) -> dict[str, Any]:  # noqa: B008
     """Save a person from photos."""
     values = checked(body, name=str, photos=list, adapter=str, analyser=str, face=int, consent=bool, keep_photos=bool, replace=bool)
-    return person_json(studio.save_person(values.pop("name", ""), pictures_of(values.pop("photos", [])), **values))
+    return person_json(studio.save_person(user, values.pop("name", ""), pictures_of(values.pop("photos", [])), **values))
 
 
-def rename_person(studio: Studio, _user: str, name: str, body: dict = Body(...)) -> dict[str, Any]:  # noqa: B008
+def rename_person(studio: Studio, user: str, name: str, body: dict = Body(...)) -> dict[str, Any]:  # noqa: B008
     """Give a saved person another name."""
-    return person_json(studio.library().rename(name, checked(body, name=str).get("name", "")))
+    return person_json(studio.library(user).rename(name, checked(body, name=str).get("name", "")))
 
 
-def delete_person(studio: Studio, _user: str, name: str) -> dict[str, Any]:
+def delete_person(studio: Studio, user: str, name: str) -> dict[str, Any]:
     """Delete a saved person: the file and everything in it."""
-    studio.library().delete(name)
+    studio.library(user).delete(name)
     return {"deleted": name}
 
 
-def merge_persons(studio: Studio, _user: str, body: dict = Body(...)) -> dict[str, Any]:  # noqa: B008
+def merge_persons(studio: Studio, user: str, body: dict = Body(...)) -> dict[str, Any]:  # noqa: B008
     """Make one person of several."""
     values = checked(body, names=list, into=str)
     names = [str(one) for one in values.get("names", [])]
-    return person_json(studio.library().merge(names, values.get("into", "")))
+    return person_json(studio.library(user).merge(names, values.get("into", "")))
 
 
-def export_persons(studio: Studio, _user: str, name: list[str] = Query([])) -> Response:  # noqa: B008
+def export_persons(studio: Studio, user: str, name: list[str] = Query([])) -> Response:  # noqa: B008
     """Some people, or everyone, as one file."""
-    return _exported("people.zip", lambda target: studio.library().exported(name or None, target))
+    return _exported("people.zip", lambda target: studio.library(user).exported(name or None, target))
 
 
-def import_persons(studio: Studio, _user: str, file: Path = Depends(uploaded)) -> dict[str, Any]:  # noqa: B008
+def import_persons(studio: Studio, user: str, file: Path = Depends(uploaded)) -> dict[str, Any]:  # noqa: B008
     """Take in people from an exported file."""
-    return {"persons": [person_json(one) for one in studio.library().imported(file)]}
+    return {"persons": [person_json(one) for one in studio.library(user).imported(file)]}
 
 
 def _exported(name: str, write: Callable[[Path], object]) -> Response:
@@ -321,7 +322,7 @@ def make_again(studio: Studio, user: str, id: int) -> dict[str, Any]:
     """The order that made a picture, to be posted to /portrait."""
     from facechain_ext.workflows.again import again
 
-    return again_json(again(studio.history().get(user, id), studio))
+    return again_json(again(studio.history().get(user, id), studio, user))
 
 
 def delete_entry(studio: Studio, user: str, id: int) -> dict[str, Any]:

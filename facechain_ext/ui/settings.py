@@ -39,6 +39,11 @@ def models_folder() -> Path:
     return Path(given) if given else shared_models() / "FaceChain"
 
 
+def people_folder() -> Path:
+    """Where persons are saved."""
+    return models_folder() / "people"
+
+
 def offline() -> bool:
     """Whether fetching is forbidden."""
     return bool(flag("offline"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from facechain_ext.options import check, option
 from facechain_ext.ui.readiness import Ready
-from facechain_ext.workflows.orders import AUTO, NOBODY, MakingOptions, Room
+from facechain_ext.workflows.orders import AUTO, MakingOptions, Room
 from facechain_ext.workflows.people import Picture
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from facechain_ext.workflows.looking import Seen
     from facechain_ext.workflows.lora_files import LoraFile
 
-__all__ = ["NOBODY", "Ready", "Settings", "Studio"]
+__all__ = ["Ready", "Settings", "Studio"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +70,10 @@ class Studio(Room, Protocol):
         ...
 
     def save_person(
-        self, name: str, photos: Sequence[Picture], *, adapter: str = AUTO, analyser: str = AUTO, face: int = 0,
+        self, user: str, name: str, photos: Sequence[Picture], *, adapter: str = AUTO, analyser: str = AUTO, face: int = 0,
         consent: bool = False, keep_photos: bool = False, replace: bool = False,
     ) -> Saved:  # fmt: skip
-        """Add a person to the library. BadInput without consent."""
+        """Add a person to the user's library. BadInput without consent."""
         ...
 
     def demo_person(self) -> tuple[Picture, ...]:

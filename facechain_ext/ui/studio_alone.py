@@ -4,36 +4,29 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import uuid
-from collections import defaultdict
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 from facechain_ext.app import FACECHAIN, App, face_analyser
-from facechain_ext.errors import BadInput, BadWeights, CannotWrite, MissingPackage
+from facechain_ext.errors import BadInput, BadWeights, CannotWrite
 from facechain_ext.faces.choose import ModelFolders, available_backends
 from facechain_ext.faces.nudity import checker_folder, picture_check
 from facechain_ext.log import log
 from facechain_ext.options import from_mapping, to_mapping
 from facechain_ext.store.history import History
-from facechain_ext.store.library import Library
-from facechain_ext.ui.binding import bound
-from facechain_ext.ui.jobs import Jobs
-from facechain_ext.ui.readiness import Ready, readiness, safety_sentence
-from facechain_ext.ui.studio import NOBODY, Settings
+from facechain_ext.ui.readiness import Ready, readiness
+from facechain_ext.ui.studio import Settings
+from facechain_ext.ui.studio_base import StudioBase
 from facechain_ext.weights.locate import encoder_file, found, named
 from facechain_ext.workflows.infotext import parse_info
-from facechain_ext.workflows.looking import Seen, png, seen_in
+from facechain_ext.workflows.looking import png
 from facechain_ext.workflows.lora_files import LoraFile, install, lora_file
 from facechain_ext.workflows.making import AUTO, MakingOptions, Picture
 from facechain_ext.workflows.own_styles import OwnStyles
-from facechain_ext.workflows.persons import Eyes, keep
 from facechain_ext.workflows.planning import openpose
-from facechain_ext.workflows.styles import Bound
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -42,14 +35,12 @@ if TYPE_CHECKING:
     from facechain_ext.engine.encoder import FaceEncoder
     from facechain_ext.faces.types import FaceAnalyser, PictureCheck
     from facechain_ext.hosts.types import Host, Listed
-    from facechain_ext.store.library import Saved
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "astronaut.png"
 NO_OPENPOSE = "There is no openpose ControlNet: put control_v11p_sd15_openpose.pth (or another for SD1.5) into {folder}."
-T = TypeVar("T")
 
 
-class StudioAlone:
+class StudioAlone(StudioBase):
     """ui.studio.Studio over the standalone host."""
 
     kind: Literal["standalone"] = "standalone"
@@ -57,9 +48,7 @@ class StudioAlone:
     def __init__(self, app: App, data: Path) -> None:
         """data: the folder for outputs/, people/, styles/ and settings.json; made when first written to."""
         self.app, self.data = app, data
-        self._locks: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
-        self._loaded: dict[str, tuple[Any, Any]] = {}
-        self.jobs = Jobs(self)
+        super().__init__()
 
     @property
     def host(self) -> Host:
@@ -107,9 +96,9 @@ class StudioAlone:
 
     # ---- what is kept
 
-    def library(self) -> Library:
-        """The saved persons."""
-        return Library(self.data / "people")
+    def people_folder(self) -> Path:
+        """Where the persons are saved."""
+        return self.data / "people"
 
     def history(self) -> History:
         """The results."""
@@ -119,11 +108,6 @@ class StudioAlone:
     def own_styles(self) -> OwnStyles:
         """The styles of one's own."""
         return OwnStyles(self.data / "styles")
-
-    def styles(self) -> tuple[Bound, ...]:
-        """Presets and own styles, each with the LoRA it means; bound anew only where a file has changed."""
-        own, listed = self.own_styles().styles(), self.loras()
-        return self._once("styles", (own, listed), lambda: bound(own, listed))
 
     def loras(self) -> tuple[Listed, ...]:
         """The LoRAs of the folder."""
@@ -152,10 +136,6 @@ class StudioAlone:
             with suppress(OSError):  # where the folder cannot be made, there is nothing to tidy up either
                 whole.unlink()
 
-    def checking(self) -> bool:
-        """Whether results are checked."""
-        return self.settings().check
-
     # ---- what can be done
 
     def defaults(self) -> MakingOptions:
@@ -167,24 +147,6 @@ class StudioAlone:
         """What is there and what is missing."""
         files = [Path(str(path)) for path in self.app.files]
         return readiness(self, note=self.app.note, files=files, models=self.app.choice.models, folders=self._analyser_folders())
-
-    def look(self, photos: Sequence[Picture], *, adapter: str = AUTO, analyser: str = AUTO, face: int = 0) -> list[Seen]:
-        """Vet photos: one report and thumbnail each."""
-        try:
-            encoder = self.encoder(self.adapter(adapter))
-        except (BadWeights, MissingPackage) as error:
-            log.debug("Photos are looked at without comparing persons: %s", error)
-            encoder = None
-        return seen_in(photos, self.analyser(analyser), encoder, face=face)
-
-    def save_person(
-        self, name: str, photos: Sequence[Picture], *, adapter: str = AUTO, analyser: str = AUTO, face: int = 0,
-        consent: bool = False, keep_photos: bool = False, replace: bool = False,
-    ) -> Saved:  # fmt: skip
-        """Add a person to the library. BadInput without consent."""
-        network = self.adapter(adapter)
-        eyes = Eyes(analyser=self.analyser(analyser), encoder=self.encoder(network), adapter=network)
-        return keep(eyes, self.library(), name, photos, face=face, consent=consent, keep_photos=keep_photos, replace=replace)
 
     def demo_person(self) -> tuple[Picture, ...]:
         """Photos of the person to try things with: drawn ones for the trained demo model."""
@@ -206,14 +168,6 @@ class StudioAlone:
     def poses_possible(self) -> str:
         """Empty, or that there is no openpose ControlNet."""
         return "" if openpose(self.host.controlnets()) else NO_OPENPOSE.format(folder=self.app.folders.controlnets)
-
-    def safety(self) -> str:
-        """Which check is at work."""
-        return safety_sentence(self.checker(), switched_on=self.checking())
-
-    def user(self, request: Any) -> str:
-        """Who is logged in; nobody in particular without a log-in."""
-        return str(getattr(request, "username", None) or NOBODY)
 
     def send_to(self) -> tuple[str, ...]:
         """There are no other tabs."""
@@ -253,14 +207,6 @@ class StudioAlone:
 
     def _demo_eyes(self) -> bool:
         return self.app.demo and "demo" in self.analysers()
-
-    def _once(self, kind: str, key: Any, make: Callable[[], T]) -> T:
-        """What was made for the key; the one before it of the same kind is let go first. Who waits for one kind holds up no other."""
-        with self._locks[kind]:
-            if kind not in self._loaded or self._loaded[kind][0] != key:
-                self._loaded.pop(kind, None)
-                self._loaded[kind] = (key, make())
-            return self._loaded[kind][1]
 
 
 @lru_cache(maxsize=1)

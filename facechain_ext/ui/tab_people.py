@@ -109,7 +109,7 @@ class People:
 
     def box(self, visitor: Visitor, name: str = "", said: str = "") -> tuple[Any, ...]:
         """Everybody, and what can be done with the one of that name."""
-        people = self.wires.studio.library().people()
+        people = self.wires.studio.library(visitor.user).people()
         one = next((person for person in people if person.name == name), None)
         others = [person.name for person in people if person.name != name]
         return (
@@ -146,17 +146,17 @@ class People:
 
     def picked(self, visitor: Visitor, sent: str) -> tuple[Any, ...]:
         """A person was pressed."""
-        return self.box(visitor, self.wires.studio.library().person(first_line(sent)).name)
+        return self.box(visitor, self.wires.studio.library(visitor.user).person(first_line(sent)).name)
 
     def renamed(self, visitor: Visitor, name: str, new: str) -> tuple[Any, ...]:
         """A person has another name now."""
-        return self.box(visitor, self.wires.studio.library().rename(name, new or "").name)
+        return self.box(visitor, self.wires.studio.library(visitor.user).rename(name, new or "").name)
 
     def merged(self, visitor: Visitor, name: str, other: str | None) -> tuple[Any, ...]:
         """Two entries of one person become one, under the name of the one that is shown."""
         if not other:
             raise BadInput("Choose who is the same person first.")
-        library = self.wires.studio.library()
+        library = self.wires.studio.library(visitor.user)
         alike = library.alike([name, other])
         one = library.merge([name, other], name)
         doubtful = alike is not None and alike < ALIKE
@@ -166,18 +166,18 @@ class People:
     def deleted(self, visitor: Visitor, sent: str) -> tuple[Any, ...]:
         """A person is deleted for good, after the page asked."""
         name = first_line(sent)
-        self.wires.studio.library().delete(name)
+        self.wires.studio.library(visitor.user).delete(name)
         return self.box(visitor, "", good(say("deleted", visitor.language, name=name)))
 
-    def exported(self, _visitor: Visitor, sent: str) -> Any:
+    def exported(self, visitor: Visitor, sent: str) -> Any:
         """One person, or everybody, as a file to download."""
         name = first_line(sent)
         target = Path(tempfile.mkdtemp(prefix="facechain-")) / "facechain-people.zip"
-        return gr.update(value=str(self.wires.studio.library().exported([name] if name else None, target)), visible=True)
+        return gr.update(value=str(self.wires.studio.library(visitor.user).exported([name] if name else None, target)), visible=True)
 
     def imported(self, visitor: Visitor, file: Any) -> tuple[Any, ...]:
         """People of an exported file are taken in."""
-        new = self.wires.studio.library().imported(Path(next(iter(paths(file)), "")))
+        new = self.wires.studio.library(visitor.user).imported(Path(next(iter(paths(file)), "")))
         said = say("tab.people_imported", visitor.language, names=", ".join(one.name for one in new))
         return gr.update(value=None), *self.box(visitor, new[0].name if new else "", good(said))
 
@@ -202,6 +202,7 @@ class People:
     ) -> tuple[Any, ...]:
         """The person is in the library."""
         one = self.wires.studio.save_person(
+            visitor.user,
             name or "",
             pictures_of(self.wires, files),
             adapter=adapter,

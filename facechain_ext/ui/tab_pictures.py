@@ -80,7 +80,7 @@ class Pictures:
 
         studio = self.wires.studio
         entry = studio.history().get(visitor.user, int(first_line(sent) or 0))
-        found = again(entry, studio)
+        found = again(entry, studio, visitor.user)
         photos = studio.jobs.photos(visitor.user, found.photos)
         order = found.order(photos)
         options = replace(order.options, count=VARIATIONS if seed == -1 else 1, choose=ALL, seed=entry.seed if seed is None else seed)

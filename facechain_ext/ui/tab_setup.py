@@ -103,7 +103,8 @@ class Setup:
         folders = studio.host.folders
         known = {
             say("tab.folder_models", language): folders.models, say("tab.folder_loras", language): folders.loras,
-            say("tab.folder_results", language): studio.history().folder, say("tab.folder_people", language): studio.library().folder,
+            say("tab.folder_results", language): studio.history().folder,
+            say("tab.folder_people", language): studio.library(visitor.user).folder,
             say("tab.folder_styles", language): studio.own_styles().folder,
         }  # fmt: skip
         return f'<ul class="facechain-ready">{"".join(rows)}</ul>{html.table({key: str(value) for key, value in known.items() if value})}'

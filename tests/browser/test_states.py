@@ -332,7 +332,7 @@ def test_people_travel_as_a_file(lived_in, visit, photos):
     file = photos[0].with_name("people.zip")
     given.value.save_as(file)
     page.shot("people")
-    lived_in.library().delete("Ben")
+    lived_in.library("local").delete("Ben")
     page.give("people-drop", file)
     page.says("people", "Taken in: Anna, Ben")
-    assert [one.name for one in lived_in.library().people()] == ["Anna", "Ben"]
+    assert [one.name for one in lived_in.library("local").people()] == ["Anna", "Ben"]

@@ -17,7 +17,8 @@ from facechain_ext.engine.identity import Identity
 from facechain_ext.errors import BadInput
 from facechain_ext.hosts.types import Folders, Listed
 from facechain_ext.store.history import History
-from facechain_ext.store.library import Addition, Library, Saved
+from facechain_ext.store.library import Addition, Library, Saved, library_of
+from facechain_ext.store.names import NOBODY
 from facechain_ext.store.records import Record
 from facechain_ext.ui.jobs import State
 from facechain_ext.ui.studio import Ready, Settings
@@ -124,8 +125,8 @@ class FakeStudio:
         self.jobs = FakeJobs(self)
         self.looked: list[dict[str, Any]] = []
 
-    def library(self) -> Library:
-        return Library(self.folder / "people")
+    def library(self, user: str) -> Library:
+        return library_of(user, self.folder / "people")
 
     def history(self) -> History:
         return History(self.folder / "outputs", parse_info)
@@ -160,7 +161,7 @@ class FakeStudio:
     def look(self, photos: Sequence[Picture], **how: Any) -> list[Any]:
         raise BadInput("This studio has no eyes.")
 
-    def save_person(self, name: str, photos: Sequence[Picture], *, consent: bool = False, **how: Any) -> Saved:
+    def save_person(self, user: str, name: str, photos: Sequence[Picture], *, consent: bool = False, **how: Any) -> Saved:
         if not consent:
             raise BadInput("A person is saved with consent only.")
         count = len(photos)
@@ -168,7 +169,7 @@ class FakeStudio:
         marks = tuple(f"{number:012x}" for number in range(count))
         identity = Identity(tokens=tokens, null=tokens * 0, embeddings=torch.ones(count, 4), photos=marks, encoder="enc", adapter="maj0")
         thumbnail = png(Image.new("RGB", (8, 8), "red"))
-        return self.library().add(name, Addition(identity=identity, adapter="small", thumbnail=thumbnail, consent="agreed"))
+        return self.library(user).add(name, Addition(identity=identity, adapter="small", thumbnail=thumbnail, consent="agreed"))
 
     def install_lora(self, path: Path, name: str = "") -> LoraFile:
         assert self.host.folders.loras is not None
@@ -177,7 +178,7 @@ class FakeStudio:
         return replace(found, path=install(named, self.host.folders.loras))
 
     def user(self, request: Any) -> str:
-        return "local"
+        return NOBODY
 
     def send_to(self) -> tuple[str, ...]:
         return ()

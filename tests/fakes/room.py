@@ -14,7 +14,7 @@ from facechain_ext.engine.checkpoints import read_encoder
 from facechain_ext.faces.types import Attributes, Face, Parsing
 from facechain_ext.hosts.types import Folders, Listed, Paint, Painted, Progress, Report
 from facechain_ext.store.history import History
-from facechain_ext.store.library import Library
+from facechain_ext.store.library import Library, library_of
 from facechain_ext.workflows.infotext import parse_info
 from facechain_ext.workflows.own_styles import OwnStyles
 from facechain_ext.workflows.people import Picture
@@ -174,8 +174,8 @@ class FakeRoom:
         assert name in ("auto", "colour-eyes"), name
         return self.eyes
 
-    def library(self) -> Library:
-        return Library(self.folder / "people")
+    def library(self, user: str) -> Library:
+        return library_of(user, self.folder / "people")
 
     def history(self) -> History:
         return History(self.folder / "outputs", parse_info)

@@ -19,7 +19,6 @@ from facechain_ext.workflows.making import MakingOptions
 from tests.fakes.plain_studio import FakeStudio
 
 FILE = {"Content-Type": "application/octet-stream"}
-SHARED = ("/version", "/ready", "/portrait/schema", "/styles", "/loras", "/persons")
 
 
 def png(colour: str = "red") -> bytes:
@@ -220,6 +219,26 @@ def test_strangers_are_refused_everywhere(client, method, path):
 
 
 # people
+
+
+def test_people_are_their_users_own(client, studio):
+    eve = {"who": "eve"}
+    told(client.post("persons", json={"name": "Anna", "photos": [PHOTO], "consent": True}))
+    told(client.post("persons", json={"name": "Emil", "photos": [PHOTO], "consent": True}, headers=eve))
+    names = [[one["name"] for one in told(client.get("persons", headers=who))["persons"]] for who in ({}, eve)]
+    assert names == [["Anna"], ["Emil"]]
+    for method, path, body in (
+        ("DELETE", "persons/Anna", None), ("PATCH", "persons/Anna", {"name": "Mine"}), ("GET", "persons/export?name=Anna", None),
+        ("POST", "persons/merge", {"names": ["Anna", "Emil"], "into": "Emil"}),
+    ):  # fmt: skip
+        assert "No saved person is called 'Anna'" in refused(client.request(method, path, json=body, headers=eve)), path
+    told(client.post("persons", json={"name": "Anna", "photos": [PHOTO] * 2, "consent": True}, headers=eve))
+    assert len(told(client.get("persons"))["persons"]) == 1 and (studio.folder / "people" / "Anna.safetensors").is_file()
+    exported = client.get("persons/export", headers=eve)
+    told(client.delete("persons/Anna", headers=eve))
+    assert [one["name"] for one in told(client.post("persons/import", content=exported.content, headers=FILE))["persons"]] == [
+        "Anna (2)", "Emil",
+    ]  # fmt: skip
 
 
 def test_people_are_saved_merged_exported_and_taken_in(client, tmp_path):

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from facechain_ext.app import App, Choice, completed
 from facechain_ext.errors import BadInput, BadWeights, CannotWrite
+from facechain_ext.store.names import NOBODY
 from facechain_ext.store.records import Wanted
 from facechain_ext.ui.jobs import State
 from facechain_ext.ui.studio import Settings
@@ -89,7 +90,7 @@ def test_from_photo_to_history_and_once_more(studio, photo) -> None:
     page = studio.history().page(Wanted(user="anna"))
     assert [one.id for one in page.entries] == [second.entry.id, first.entry.id]
     assert studio.history().amount(Wanted(user=studio.user(None))) == 0
-    repeated = again(second.entry, studio)
+    repeated = again(second.entry, studio, NOBODY)
     assert studio.jobs.photos("anna", repeated.photos) == (photo,)
     assert len(repeated.notes) == 1 and "give the photos again" in repeated.notes[0]
     once_more = done(studio, repeated.order((photo,)))
@@ -100,14 +101,14 @@ def test_from_photo_to_history_and_once_more(studio, photo) -> None:
 
 def test_a_person_is_saved_with_consent_made_and_known_again(studio, photo) -> None:
     with pytest.raises(BadInput, match="confirm that the person"):
-        studio.save_person("Eileen", [photo])
-    saved = studio.save_person("Eileen", [photo], consent=True)
-    assert saved.thumbnail.startswith(b"\x89PNG") and [one.name for one in studio.library().people()] == ["Eileen"]
+        studio.save_person(NOBODY, "Eileen", [photo])
+    saved = studio.save_person(NOBODY, "Eileen", [photo], consent=True)
+    assert saved.thumbnail.startswith(b"\x89PNG") and [one.name for one in studio.library(NOBODY).people()] == ["Eileen"]
     by_name, by_photo = done(studio, order(studio, person="Eileen")), done(studio, order(studio, photo))
     entries = [state.results[0].entry for state in (by_name, by_photo)]
     assert [entry.person for entry in entries if entry] == ["Eileen", "Eileen"]
     assert entries[0] and entries[1] and (pixels(entries[0].path) == pixels(entries[1].path)).all()
-    assert again(entries[1].info, studio).order().person == "Eileen"
+    assert again(entries[1].info, studio, NOBODY).order().person == "Eileen"
 
 
 def test_the_face_is_in_the_picture(studio, photo) -> None:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from facechain_ext.errors import BadInput, BadWeights, MissingPackage, UnsupportedModel
+from facechain_ext.store.names import NOBODY
 from facechain_ext.ui.studio import Settings
 from facechain_ext.workflows.lora_files import hashes
 from facechain_ext.workflows.making import Picture
@@ -123,9 +124,10 @@ def test_people_are_those_of_the_panel(studio):
     (seen,) = studio.look([PHOTO], analyser="embedded")
     assert seen.report.usable
     with pytest.raises(BadInput, match="agrees"):
-        studio.save_person("Anna", [PHOTO], analyser="embedded")
-    studio.save_person("Anna", [PHOTO], analyser="embedded", consent=True)
-    assert [one.name for one in loaded.library().people()] == ["Anna"] and studio.library().folder == loaded.library().folder
+        studio.save_person(NOBODY, "Anna", [PHOTO], analyser="embedded")
+    studio.save_person(NOBODY, "Anna", [PHOTO], analyser="embedded", consent=True)
+    assert [one.name for one in loaded.library(NOBODY).people()] == ["Anna"]
+    assert studio.library(NOBODY).folder == loaded.library(NOBODY).folder
     (example,) = studio.demo_person()
     assert example == PHOTO
 

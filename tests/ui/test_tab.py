@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from facechain_ext.store.names import NOBODY
 from facechain_ext.store.records import Wanted
 from tests.fakes.page import Page, Request
 from tests.fakes.studio import ANNA, BEN, FakeStudio, photo
@@ -276,23 +277,23 @@ def test_people_are_renamed_merged_and_deleted(visit):
     assert visit["shown"] == "Anna" and visit.tab.wires["person-box"].visible and "2026" in visit["person-shown"]
     visit.set("new-name", "Annie")
     visit.press("rename")
-    assert visit["shown"] == "Annie" and [one.name for one in visit.studio.library().people()] == ["Annie", "Ben"]
+    assert visit["shown"] == "Annie" and [one.name for one in visit.studio.library(NOBODY).people()] == ["Annie", "Ben"]
     visit.press("merge")
     assert "Choose who" in visit["people-trouble"]
     visit.set("merge-with", "Ben")
     visit.press("merge")
-    (one,) = visit.studio.library().people()
+    (one,) = visit.studio.library(NOBODY).people()
     assert one.name == "Annie" and len(one.photos) == 2 and "Ben is part of Annie now" in visit["people"]
     visit.do("delete-person", "Annie")
-    assert visit.studio.library().people() == [] and not visit.tab.wires["person-box"].visible
+    assert visit.studio.library(NOBODY).people() == [] and not visit.tab.wires["person-box"].visible
 
 
 def test_people_and_styles_travel_as_files(visit):
     visit.do("export-people", "")
-    visit.studio.library().delete("Anna")
+    visit.studio.library(NOBODY).delete("Anna")
     visit.drop("people-drop", Path(visit["people-file"]))
     assert visit["people-trouble"] == ""
-    assert [one.name for one in visit.studio.library().people()] == ["Anna", "Ben"] and "Taken in: Anna" in visit["people"]
+    assert [one.name for one in visit.studio.library(NOBODY).people()] == ["Anna", "Ben"] and "Taken in: Anna" in visit["people"]
     visit.set("own-name", "Mine")
     visit.set("own-prompt", "in fog")
     visit.press("own-save")
