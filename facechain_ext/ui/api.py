@@ -11,8 +11,9 @@ from fastapi.security import HTTPBasic, HTTPBasicCredentials
 
 from facechain_ext import __version__
 from facechain_ext.errors import BadWeights, FaceChainError
+from facechain_ext.store.names import NOBODY
 from facechain_ext.ui import request, xyz
-from facechain_ext.ui.accounts import accounts, note_users, verified
+from facechain_ext.ui.accounts import accounts, door, note_users, verified
 from facechain_ext.ui.settings import models_folder
 from facechain_ext.weights.locate import encoder_file, found
 
@@ -68,14 +69,15 @@ def schema() -> dict[str, Any]:
     return request.schema()
 
 
-def adapters() -> dict[str, Any]:
-    """The adapters and the encoder that are there."""
+def adapters(user: str = Depends(allowed)) -> dict[str, Any]:
+    """The adapters and the encoder that are there; for whom the machine belongs to, also in which folder."""
     here = [one for one in found(models_folder()) if one.kind == "adapter"]
     try:
         encoder = encoder_file(models_folder()).name
     except BadWeights:
         encoder = None
-    return {"folder": str(models_folder()), "adapters": [{"name": one.name, "bytes": one.bytes} for one in here], "encoder": encoder}
+    folder = str(models_folder()) if door().owner(user or NOBODY) else models_folder().name
+    return {"folder": folder, "adapters": [{"name": one.name, "bytes": one.bytes} for one in here], "encoder": encoder}
 
 
 ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (

@@ -30,7 +30,8 @@ class Door:
 
 def without_places(text: str, folders: Iterable[Path]) -> str:
     """A sentence without where on this machine the folders lie: of each, its own name and what is beneath it."""
-    above = {f"{one.parent}{os.sep}" for folder in folders for one in (folder, folder.absolute(), folder.resolve())}
+    known = {one for folder in folders for one in (folder, folder.absolute(), folder.resolve())}
+    above = {f"{one.parent}{os.sep}" for one in known if not known & set(one.parents)}
     for place in sorted(above - {f".{os.sep}", os.sep}, key=len, reverse=True):
         text = text.replace(place, "")
     return text

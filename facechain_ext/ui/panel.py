@@ -19,7 +19,7 @@ from facechain_ext.ui.gradio_versions import changed, hidden, paths, photo_drop,
 from facechain_ext.ui.ids import element
 from facechain_ext.ui.loaded import loaded
 from facechain_ext.ui.request import AUTO, MASK, MOST_PERSONS, NOBODY, controls
-from facechain_ext.ui.settings import adetailer_runs_us
+from facechain_ext.ui.settings import ADETAILER, adetailer_runs_us, frozen
 from facechain_ext.ui.words import ENGLISH, LANGUAGES, dictionary, labels, say
 from facechain_ext.ui.xyz import adapters
 
@@ -112,7 +112,7 @@ class Panel:
         with gr.Row():
             fetch = gr.Button(say("better_fetch"), size="sm", scale=0, visible=answers.can_fetch(), elem_id=element(self.tab, "fetch"))
             self._put("fetch", fetch)
-            wanted = adetailer_runs_us() is False
+            wanted = adetailer_runs_us() is False and not frozen(ADETAILER)
             add = gr.Button(say("adetailer_add"), size="sm", scale=0, visible=wanted, elem_id=element(self.tab, "adetailer"))
             self._put("adetailer", add)
 

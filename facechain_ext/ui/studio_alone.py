@@ -15,10 +15,12 @@ from facechain_ext.errors import BadInput, BadWeights, CannotWrite
 from facechain_ext.faces.choose import ModelFolders, available_backends
 from facechain_ext.faces.nudity import checker_folder, picture_check
 from facechain_ext.log import log
-from facechain_ext.options import from_mapping, to_mapping
+from facechain_ext.options import fields_of, from_mapping, to_mapping
 from facechain_ext.store.history import History
+from facechain_ext.store.names import NOBODY, owner
+from facechain_ext.ui.door import Door
 from facechain_ext.ui.readiness import Ready, readiness
-from facechain_ext.ui.studio import Settings
+from facechain_ext.ui.studio import PERSONAL, Settings
 from facechain_ext.ui.studio_base import StudioBase
 from facechain_ext.weights.locate import encoder_file, found, named
 from facechain_ext.workflows.infotext import parse_info
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from facechain_ext.hosts.types import Host, Listed
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "astronaut.png"
+ALONE = Door()
 NO_OPENPOSE = "There is no openpose ControlNet: put control_v11p_sd15_openpose.pth (or another for SD1.5) into {folder}."
 
 
@@ -45,10 +48,10 @@ class StudioAlone(StudioBase):
 
     kind: Literal["standalone"] = "standalone"
 
-    def __init__(self, app: App, data: Path) -> None:
-        """data: the folder for outputs/, people/, styles/ and settings.json; made when first written to."""
+    def __init__(self, app: App, data: Path, door: Door = ALONE) -> None:
+        """data: the folder for outputs/, people/, styles/ and settings; made when first written to. door: who comes in."""
         self.app, self.data = app, data
-        super().__init__()
+        super().__init__(door)
 
     @property
     def host(self) -> Host:
@@ -113,37 +116,42 @@ class StudioAlone(StudioBase):
         """The LoRAs of the folder."""
         return tuple(self.host.listed_loras())
 
-    def settings(self) -> Settings:
-        """The settings as they are; the defaults where the file is not in order, which is logged."""
-        try:
-            return from_mapping(Settings, json.loads(self._settings_file.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return Settings()
-        except (OSError, ValueError, TypeError, AttributeError, BadInput) as error:
-            log.warning("%s cannot be used, the defaults are: %s", self._settings_file, error)
-            return Settings()
+    def settings(self, user: str = NOBODY) -> Settings:
+        """The installation's settings, with what a user who logs in has chosen for oneself."""
+        everybodys = _kept(self._settings_file, Settings())
+        return _kept(self._own_settings(user), everybodys) if self._second(user) else everybodys
 
-    def set_settings(self, settings: Settings) -> None:
-        """Keep these settings. CannotWrite."""
-        whole = self._settings_file.with_name(f".{uuid.uuid4().hex}.partial")
+    def fixed(self, user: str) -> dict[str, str]:
+        """With log-ins, the installation's settings are for the first account."""
+        if not self._second(user):
+            return {}
+        why = f"Only {self.door.owners[0]}, the first account, can change this."
+        return {one.name: why for one in fields_of(Settings) if one.name not in PERSONAL}
+
+    def set_settings(self, settings: Settings, user: str = NOBODY) -> None:
+        """Keep these settings: of those who may not change the installation's, their own. CannotWrite, NotAllowed."""
+        self.changed(settings, user)
+        target = self._own_settings(user) if self._second(user) else self._settings_file
+        kept = {name: value for name, value in to_mapping(settings).items() if name in PERSONAL or not self._second(user)}
+        whole = target.with_name(f".{uuid.uuid4().hex}.partial")
         try:
-            self.data.mkdir(parents=True, exist_ok=True)
-            whole.write_text(json.dumps(to_mapping(settings), ensure_ascii=False, indent=1), encoding="utf-8")
-            os.replace(whole, self._settings_file)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            whole.write_text(json.dumps(kept, ensure_ascii=False, indent=1), encoding="utf-8")
+            os.replace(whole, target)
         except OSError as error:
-            raise CannotWrite(f"{self._settings_file} cannot be written ({error.strerror}): check that its folder may be.") from error
+            raise CannotWrite(f"{target} cannot be written ({error.strerror}): check that its folder may be.") from error
         finally:
             with suppress(OSError):  # where the folder cannot be made, there is nothing to tidy up either
                 whole.unlink()
 
     # ---- what can be done
 
-    def defaults(self) -> MakingOptions:
-        """What the page begins with."""
-        settings, side = self.settings(), self.app.native_size
+    def defaults(self, user: str = NOBODY) -> MakingOptions:
+        """What a user's page begins with."""
+        settings, side = self.settings(user), self.app.native_size
         return MakingOptions(width=side, height=side, steps=settings.steps, sampler=settings.sampler, weight=settings.weight)
 
-    def readiness(self) -> tuple[Ready, ...]:
+    def everything_ready(self) -> tuple[Ready, ...]:
         """What is there and what is missing."""
         files = [Path(str(path)) for path in self.app.files]
         return readiness(self, note=self.app.note, files=files, models=self.app.choice.models, folders=self._analyser_folders())
@@ -173,7 +181,19 @@ class StudioAlone(StudioBase):
         """There are no other tabs."""
         return ()
 
+    def places(self) -> list[Path]:
+        """The folders of data, models and results, and those of the weights."""
+        given = [Path(str(path)).parent for path in self.app.files]
+        return [self.data, self.app.choice.models, self.app.choice.scratch, self.history().folder, *given]
+
     # ---- below
+
+    def _second(self, user: str) -> bool:
+        """Whether it is an account that is not the first."""
+        return self.door.login and not self.door.owner(user)
+
+    def _own_settings(self, user: str) -> Path:
+        return self.data / "settings" / f"{owner(user)}.json"
 
     @property
     def _facechain(self) -> Path:
@@ -207,6 +227,17 @@ class StudioAlone(StudioBase):
 
     def _demo_eyes(self) -> bool:
         return self.app.demo and "demo" in self.analysers()
+
+
+def _kept(path: Path, base: Settings) -> Settings:
+    """The settings of a file over others; those others where it is not in order, which is logged."""
+    try:
+        return from_mapping(Settings, to_mapping(base) | json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return base
+    except (OSError, ValueError, TypeError, AttributeError, BadInput) as error:
+        log.warning("%s cannot be used, the defaults are: %s", path, error)
+        return base
 
 
 @lru_cache(maxsize=1)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from facechain_ext.errors import BadWeights, MissingPackage
+from facechain_ext.errors import BadWeights, MissingPackage, NotAllowed
 from facechain_ext.log import log
+from facechain_ext.options import to_mapping
 from facechain_ext.store.library import library_of
 from facechain_ext.store.names import NOBODY
 from facechain_ext.ui.binding import bound
+from facechain_ext.ui.door import Door, without_places
 from facechain_ext.ui.jobs import Jobs
-from facechain_ext.ui.readiness import safety_sentence
+from facechain_ext.ui.readiness import Ready, safety_sentence
 from facechain_ext.ui.studio import Settings
 from facechain_ext.workflows.looking import Seen, seen_in
 from facechain_ext.workflows.orders import AUTO
@@ -37,7 +40,8 @@ T = TypeVar("T")
 class StudioBase(ABC):
     """The part of ui.studio.Studio that is the same above every host."""
 
-    def __init__(self) -> None:
+    def __init__(self, door: Door) -> None:
+        self.door = door
         self._locks: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
         self._loaded: dict[str, tuple[Any, Any]] = {}
         self.jobs = Jobs(self)  # pyright: ignore[reportArgumentType]  # together with its other half it is a Room
@@ -67,8 +71,20 @@ class StudioBase(ABC):
         """The LoRAs of the host's folder."""
 
     @abstractmethod
-    def settings(self) -> Settings:
-        """The settings as they are."""
+    def settings(self, user: str = NOBODY) -> Settings:
+        """The settings as they are for this user."""
+
+    @abstractmethod
+    def fixed(self, user: str) -> Mapping[str, str]:
+        """The settings that this user cannot change, each with the sentence why."""
+
+    @abstractmethod
+    def places(self) -> Sequence[Path]:
+        """Folders of this machine that sentences may name."""
+
+    @abstractmethod
+    def everything_ready(self) -> Sequence[Ready]:
+        """What is there and what is missing, in sentences for the machine's owner."""
 
     @abstractmethod
     def people_folder(self) -> Path:
@@ -86,6 +102,24 @@ class StudioBase(ABC):
         """Presets and own styles, each with the LoRA it means; bound anew only where a file has changed."""
         own, listed = self.own_styles().styles(), self.loras()
         return self._once("styles", (own, listed), lambda: bound(own, listed))
+
+    def told(self, text: str, user: str) -> str:
+        """A sentence as this user may read it: where things lie on the machine is for whom it belongs to."""
+        return text if self.door.owner(user) else without_places(text, self.places())
+
+    def readiness(self, user: str) -> tuple[Ready, ...]:
+        """What is there and what is missing."""
+        found = self.everything_ready()
+        return tuple(replace(one, sentence=self.told(one.sentence, user), advice=self.told(one.advice, user)) for one in found)
+
+    def changed(self, settings: Settings, user: str) -> dict[str, Any]:
+        """The settings that are other than before. NotAllowed where one of them is fixed for this user."""
+        before, fixed = to_mapping(self.settings(user)), self.fixed(user)
+        changes = {name: value for name, value in to_mapping(settings).items() if value != before[name]}
+        for name in changes:
+            if name in fixed:
+                raise NotAllowed(fixed[name])
+        return changes
 
     def checking(self) -> bool:
         """Whether results are checked."""

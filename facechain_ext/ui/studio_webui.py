@@ -11,11 +11,14 @@ from facechain_ext.faces.nudity import checker_folder, picture_check
 from facechain_ext.hosts import webui
 from facechain_ext.hosts.webui_host import WebUIHost, output_folder
 from facechain_ext.log import log
-from facechain_ext.options import check_value, fields_of, to_mapping
+from facechain_ext.options import check_value, fields_of
 from facechain_ext.store.history import History
+from facechain_ext.store.names import NOBODY
+from facechain_ext.ui.accounts import door
+from facechain_ext.ui.ids import PREFIX
 from facechain_ext.ui.loaded import loaded, model_folders
 from facechain_ext.ui.readiness import Ready, readiness
-from facechain_ext.ui.settings import keep, models_folder, people_folder, setting, shared_models
+from facechain_ext.ui.settings import frozen, keep, models_folder, people_folder, setting, shared_models
 from facechain_ext.ui.studio import Settings
 from facechain_ext.ui.studio_base import StudioBase
 from facechain_ext.weights.locate import encoder_file, found
@@ -43,7 +46,7 @@ class StudioWebUI(StudioBase):
 
     def __init__(self) -> None:
         self.host = WebUIHost()
-        super().__init__()
+        super().__init__(door())
 
     @property
     def kind(self) -> Literal["a1111", "forge"]:
@@ -97,8 +100,8 @@ class StudioWebUI(StudioBase):
         """The LoRAs the host lists."""
         return tuple(self.host.listed_loras())
 
-    def settings(self) -> Settings:
-        """The host's settings of ours; one that is not in order is left out and logged."""
+    def settings(self, user: str = NOBODY) -> Settings:
+        """The host's settings of ours, everybody's; one that is not in order is left out and logged."""
         values = {}
         for declared in fields_of(Settings):
             value = setting(declared.name, declared.default)
@@ -111,23 +114,30 @@ class StudioWebUI(StudioBase):
                 log.warning("A setting cannot be used, its default is: %s", error)
         return Settings(**values)
 
-    def set_settings(self, settings: Settings) -> None:
-        """Keep these settings in the host's file."""
-        keep(to_mapping(settings))
+    def fixed(self, user: str) -> dict[str, str]:
+        """What the host's command line has frozen: like all its settings, the others are for everybody who may see its page."""
+        why = {one.name: frozen(f"{PREFIX}_{one.name}", PREFIX) for one in fields_of(Settings)}
+        return {name: sentence for name, sentence in why.items() if sentence}
+
+    def set_settings(self, settings: Settings, user: str = NOBODY) -> None:
+        """Keep these settings in the host's file. NotAllowed."""
+        changes = self.changed(settings, user)
+        if changes:
+            keep(changes)
 
     # ---- what can be done
 
-    def defaults(self) -> MakingOptions:
-        """What the page begins with."""
+    def defaults(self, user: str = NOBODY) -> MakingOptions:
+        """What a user's page begins with."""
         from modules import shared
 
-        settings, samplers = self.settings(), self.host.samplers()
+        settings, samplers = self.settings(user), self.host.samplers()
         return MakingOptions(
             steps=settings.steps, sampler=settings.sampler if settings.sampler in samplers else samplers[0], weight=settings.weight,
             clip_skip=int(getattr(shared.opts, "CLIP_stop_at_last_layers", 1)),
         )  # fmt: skip
 
-    def readiness(self) -> tuple[Ready, ...]:
+    def everything_ready(self) -> tuple[Ready, ...]:
         """What is there and what is missing."""
         rest = readiness(self, note="", files=(), models=shared_models(), folders=model_folders())
         return (self._checkpoint(), self._adapter(), self._encoder(), *rest)
@@ -169,6 +179,12 @@ class StudioWebUI(StudioBase):
     def send_to(self) -> tuple[str, ...]:
         """The host's tabs that take a picture."""
         return TABS
+
+    def places(self) -> list[Path]:
+        """The folders of models and results."""
+        folders = self.host.folders
+        given = (folders.loras, folders.checkpoints, folders.controlnets)
+        return [shared_models(), models_folder(), output_folder(), self.history().folder, *(one for one in given if one is not None)]
 
     # ---- below
 

@@ -33,6 +33,7 @@ class People:
         self.wires, self.who = wires, who
         wires.state("shown", "")
         wires.state("new-files", [])
+        wires.open_door()
         with gr.Row(elem_classes=["facechain-split", "facechain-people"], equal_height=False):
             with gr.Column(min_width=0, elem_classes=["facechain-list"]):
                 wires.html("people")

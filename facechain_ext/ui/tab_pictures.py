@@ -110,6 +110,7 @@ class Pictures:
 
     def shown(self, visitor: Visitor, state: State, picked: int) -> tuple[Any, ...]:
         """Stage, results, version, selected entry, and a sign that the answer came."""
+        state = replace(state, error=self.wires.studio.told(state.error, visitor.user))
         return stage(state, visitor.language), *self._results(visitor, state, picked, settled=True), pulse()
 
     def _results(self, visitor: Visitor, state: State, picked: int, *, settled: bool) -> tuple[str, int, int]:

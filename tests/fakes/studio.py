@@ -22,6 +22,7 @@ from facechain_ext.store.history import History
 from facechain_ext.store.library import Addition, Library, Saved, library_of
 from facechain_ext.store.names import NOBODY
 from facechain_ext.store.records import Record
+from facechain_ext.ui.door import Door, without_places
 from facechain_ext.ui.jobs import State
 from facechain_ext.ui.studio import Ready, Settings
 from facechain_ext.workflows.infotext import parse_info
@@ -168,6 +169,8 @@ class FakeStudio:
         self.error = ""
         self.notes: tuple[str, ...] = ()
         self.missing: tuple[str, ...] = ()
+        self.frozen: dict[str, str] = {}
+        self.door = Door()
         self._settings = Settings()
         self._history = History(folder / "outputs", parse_info)
         (folder / "models" / "Lora").mkdir(parents=True)
@@ -247,11 +250,17 @@ class FakeStudio:
     def checking(self) -> bool:
         return self._settings.check
 
-    def defaults(self) -> MakingOptions:
+    def defaults(self, user: str = NOBODY) -> MakingOptions:
         mine = self._settings
         return MakingOptions(width=SIDE, height=SIDE, steps=mine.steps, sampler=mine.sampler, weight=mine.weight)
 
-    def readiness(self) -> tuple[Ready, ...]:
+    def told(self, text: str, user: str) -> str:
+        return text if self.door.owner(user) else without_places(text, [self.folder])
+
+    def fixed(self, user: str) -> dict[str, str]:
+        return self.frozen
+
+    def readiness(self, user: str) -> tuple[Ready, ...]:
         def ready(name: str, good: str, bad: str, advice: str, *, there: bool, needed: bool = True) -> Ready:
             return Ready(name=name, there=there, needed=needed, sentence=good if there else bad, advice=advice)
 
@@ -331,10 +340,10 @@ class FakeStudio:
     def send_to(self) -> tuple[str, ...]:
         return ()
 
-    def settings(self) -> Settings:
+    def settings(self, user: str = NOBODY) -> Settings:
         return self._settings
 
-    def set_settings(self, settings: Settings) -> None:
+    def set_settings(self, settings: Settings, user: str = NOBODY) -> None:
         if settings.outputs == "/nowhere":
             raise CannotWrite("The settings cannot be written: check the folder.")
         self._settings = settings
