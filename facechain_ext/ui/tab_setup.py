@@ -39,13 +39,14 @@ class Setup:
         with gr.Row(elem_classes=["facechain-split", "facechain-setup"], equal_height=False):
             with gr.Column(min_width=0, elem_classes=["facechain-list"]):
                 for group, names in GROUPS.items():
+                    if group == "backends":  # from here on they are the installation's
+                        wires.html("settings-fixed")
                     with gr.Column(elem_classes=["facechain-group"]):
                         title(f"tab.setup_{group}")
                         for name in names:
                             self._control(self.fields[name], getattr(now, name))
                         if group == "safety":
                             wires.html("safety")
-                wires.html("settings-fixed")
                 wires.button("settings-save", "tab.settings_save", variant="primary", size="sm")
                 wires.html("settings-said")
                 wires.trouble("settings-trouble")
