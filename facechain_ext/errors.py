@@ -37,6 +37,10 @@ class CannotWrite(FaceChainError):
     """A folder or disk that results cannot be written to."""
 
 
+class NotAllowed(FaceChainError):
+    """Something that this user may not do here; the message says who may, or what forbids it."""
+
+
 class OutOfMemory(FaceChainError):
     """The device ran out of memory; the message says what would need less."""
 

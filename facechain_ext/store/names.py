@@ -6,6 +6,8 @@ import hashlib
 import re
 import unicodedata
 
+NOBODY = "local"
+"""The user of a page without log-in."""
 NOTHING = "_"
 LONGEST = 48
 UNSAFE = re.compile(r'[<>:"/\\|?*#%=^~\x00-\x1f\x7f]|^[ .]|[ .]$')

@@ -33,10 +33,10 @@ def _encoder(loaded: Loaded, adapter: str) -> FaceEncoder | None:
 
 
 def save(
-    loaded: Loaded, name: str, photos: Sequence[Picture], *, adapter: str = AUTO, analyser: str = AUTO, face: int = 0,
+    loaded: Loaded, user: str, name: str, photos: Sequence[Picture], *, adapter: str = AUTO, analyser: str = AUTO, face: int = 0,
     consent: bool = False, keep_photos: bool = False, replace: bool = False,
 ) -> Saved:  # fmt: skip
-    """Add a person to the library. Any FaceChainError."""
+    """Add a person to the user's library. Any FaceChainError."""
     if not photos:
         raise BadInput("There is no photo to save a person from: drop one to six photos first.")
     network = loaded.adapter(adapter)
@@ -46,4 +46,4 @@ def save(
         identity=met.identity, adapter=network.name, thumbnail=png(Image.fromarray(met.crops[0])), consent=stated,
         originals=[photo.data for photo in photos] if keep_photos else (),
     )  # fmt: skip
-    return loaded.library().add(name, what, replace=replace)
+    return loaded.library(user).add(name, what, replace=replace)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,14 @@ from modules import shared
 from facechain_ext.errors import BadPicture, FaceChainError
 from facechain_ext.log import log
 from facechain_ext.options import fields_of, format_value
+from facechain_ext.store.names import NOBODY as LOCAL
 from facechain_ext.ui import analysis, request
+from facechain_ext.ui.accounts import page_accounts
 from facechain_ext.ui.ids import element
 from facechain_ext.ui.loaded import loaded
-from facechain_ext.ui.request import AUTO, MOST_PERSONS, NOBODY, Control, PanelOptions, PersonOptions, Picture, Request, Wanted
+from facechain_ext.ui.request import MOST_PERSONS, NOBODY, PanelOptions, PersonOptions, Picture, Request, Wanted
 from facechain_ext.ui.settings import facexlib_folder, let_adetailer_run_us, models_folder, offline, shared_models
-from facechain_ext.ui.words import ENGLISH, declared_in, languages, say, translate_all
+from facechain_ext.ui.words import declared_in, languages, say, translate_all
 
 FRONT, TURNED = 20, 90  # degrees of yaw up to which a face counts as frontal
 THUMBNAIL = 112
@@ -33,6 +34,11 @@ def language_of(asked: gr.Request | None) -> str:
     headers = getattr(asked, "headers", None)  # gradio 3's are no mapping, but know `in` and []
     accepted = headers["accept-language"] if headers is not None and "accept-language" in headers else None
     return languages(getattr(shared.opts, "localization", None), accepted)
+
+
+def user_of(asked: gr.Request | None) -> str:
+    """Who sent a request; nobody in particular where the page has no log-in."""
+    return str(getattr(asked, "username", None) or LOCAL)
 
 
 def fixed_language() -> str:
@@ -55,10 +61,15 @@ def tips(language: str) -> dict[str, str]:
     return named | {"add": say("add_person", language)}
 
 
-def people() -> list[str]:
-    """The saved persons for a list to choose from, nobody first."""
+def at_first() -> list[str]:
+    """The list of saved persons before anybody looks at the page: whose they are is known then only, where there are log-ins."""
+    return [NOBODY] if page_accounts() else people(LOCAL)
+
+
+def people(user: str) -> list[str]:
+    """A user's saved persons for a list to choose from, nobody first."""
     try:
-        return [NOBODY, *(one.name for one in loaded.library().people())]
+        return [NOBODY, *(one.name for one in loaded.library(user).people())]
     except OSError as error:
         log.warning("The saved persons cannot be listed: %s", error)
         return [NOBODY]
@@ -195,10 +206,10 @@ def against(asked: Request, language: str) -> list[str]:
     return [say("warn", language, reason=translate_all(reason, language)) for reason in reasons if reason]
 
 
-def plain_cards(files: Sequence[str], name: str, language: str) -> str:
+def plain_cards(user: str, files: Sequence[str], name: str, language: str) -> str:
     """The photos as they are, whole; the saved person where there are none."""
     if not files and somebody(name):
-        return person_card(name, language)
+        return person_card(user, name, language)
     return cards([card(_small(path, at), "", "", at, language) for at, path in enumerate(files, 1)])
 
 
@@ -266,7 +277,7 @@ def cards(found: Sequence[str]) -> str:
     return f'<div class="facechain-row">{"".join(found)}</div>' if found else ""
 
 
-def chosen(language: str, name: str, files: Sequence[str]) -> tuple[Any, Any, Any]:
+def chosen(user: str, language: str, name: str, files: Sequence[str]) -> tuple[Any, Any, Any]:
     """A saved person is there now: photos give way to the person's small picture, and they can be deleted.
 
     Nobody changes nothing of the photos, as lists are updated often.
@@ -274,7 +285,7 @@ def chosen(language: str, name: str, files: Sequence[str]) -> tuple[Any, Any, An
     deletable = gr.update(interactive=somebody(name))
     if not somebody(name):
         return gr.update(), gr.update(), deletable
-    return gr.update(value=None) if files else gr.update(), person_card(name, language), deletable
+    return gr.update(value=None) if files else gr.update(), person_card(user, name, language), deletable
 
 
 def unchosen(_language: str, name: str, files: Sequence[str]) -> Any:
@@ -282,10 +293,10 @@ def unchosen(_language: str, name: str, files: Sequence[str]) -> Any:
     return gr.update() if somebody(name) or files else ""
 
 
-def person_card(name: str, language: str) -> str:
+def person_card(user: str, name: str, language: str) -> str:
     """A saved person: the small picture, of how many photos, and for which adapters."""
     try:
-        one = loaded.library().person(name)
+        one = loaded.library(user).person(name)
     except FaceChainError as error:
         return bad(str(error), language)
     picture = base64.b64encode(one.thumbnail).decode()
@@ -295,11 +306,13 @@ def person_card(name: str, language: str) -> str:
     return cards([f'<figure class="facechain-card facechain-plain">{shown}<figcaption>{escape(words)}</figcaption></figure>'])
 
 
-def saved(name: str, files: Sequence[str], adapter: str, analyser: str, face: int, consent: bool, keep: bool, language: str) -> str:
+def saved(
+    user: str, name: str, files: Sequence[str], adapter: str, analyser: str, face: int, consent: bool, keep: bool, language: str
+) -> str:
     """Save a person, and say how it went."""
     try:
         one = analysis.save(
-            loaded, name or "", pictures_of(files), adapter=adapter, analyser=analyser, face=face, consent=consent, keep_photos=keep
+            loaded, user, name or "", pictures_of(files), adapter=adapter, analyser=analyser, face=face, consent=consent, keep_photos=keep
         )
     except FaceChainError as error:
         return bad(str(error), language)
@@ -370,81 +383,3 @@ def canvas(tab: str, number: int) -> str:
         f'<div class="facechain-canvas" data-target="{element(tab, "mask", number)}" data-tab="{tab}">'
         f"<p>{escape(say('mask_hint'))}</p><canvas></canvas><div>{brush}{buttons}</div></div>"
     )
-
-
-def pasted(control: Control) -> Callable[[Mapping[str, Any]], Any]:
-    """What an info text sets a control to; None leaves it."""
-
-    def value(params: Mapping[str, Any]) -> Any:
-        stated = _read(params)
-        if stated is None:
-            return False if control.field.name == "enabled" and control.person is None else None
-        if control.person is None:
-            return _panel_value(stated.panel, control.field.name)
-        if control.person not in stated.persons:
-            return {"photos": gr.update(value=None), "name": NOBODY}.get(control.field.name)
-        options, photos = stated.persons[control.person]
-        if control.field.name == "photos":
-            return gr.update(value=None)
-        if control.field.name == "name":
-            return gr.update(value=library_name(options.name, photos) or NOBODY, choices=people())
-        if control.field.name == "mask":
-            return mask_url(options.mask)
-        return getattr(options, control.field.name)
-
-    return value
-
-
-def pasted_note(params: Mapping[str, Any]) -> Any:
-    """What an info text could not restore, as a note at the foot; empty where all of it was."""
-    stated = _read(params)
-    if stated is None:
-        return ""
-    language = fixed_language() or ENGLISH
-    notes = [] if _panel_value(stated.panel, "adapter") is not None else [say("unknown_adapter", language, name=stated.panel.adapter)]
-    for number, (options, photos) in stated.persons.items():
-        if library_name(options.name, photos):
-            continue
-        if photos:
-            notes.append(say("unknown_photos", language, number=number, hashes=", ".join(photos)))
-        else:
-            notes.append(say("unknown_name", language, number=number, name=options.name))
-    return line([], notes, language) if notes else ""
-
-
-def _panel_value(panel: PanelOptions, name: str) -> Any:
-    """The value of a pasted option; None for an adapter that is not here."""
-    from facechain_ext.weights.locate import found, named
-
-    value = getattr(panel, name)
-    if name != "adapter" or value == AUTO:
-        return value
-    here = named([one for one in found(models_folder()) if one.kind == "adapter"], value)
-    return None if here is None else here.name
-
-
-def _read(params: Mapping[str, Any]) -> Any:
-    try:
-        return request.from_infotext(params)
-    except FaceChainError as error:
-        log.warning("These parameters are not restored: %s", error)
-        return None
-
-
-def library_name(name: str, photos: Sequence[str]) -> str:
-    """The saved person that an info text means: of that name and with those photos, else with the photos; empty where there is none."""
-    library = loaded.library()
-    of_name = [one for one in library.people() if name and one.name == name and (not photos or set(photos) <= set(one.photos))]
-    known = of_name[0] if of_name else library.known_by(photos)
-    return known.name if known is not None else ""
-
-
-def mask_url(code: str) -> str:
-    """A mask's code as the picture that the page paints on."""
-    from facechain_ext.ui.regions import picture
-
-    if not code:
-        return ""
-    out = BytesIO()
-    picture(code).save(out, format="PNG")
-    return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import functools
-import secrets
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
-from modules import shared
 
 from facechain_ext import __version__
 from facechain_ext.errors import BadWeights, FaceChainError
+from facechain_ext.store.names import NOBODY
 from facechain_ext.ui import request, xyz
+from facechain_ext.ui.accounts import accounts, door, note_users, verified
 from facechain_ext.ui.settings import models_folder
 from facechain_ext.weights.locate import encoder_file, found
 
@@ -28,6 +27,7 @@ def on_app_started(_demo: Any, app: FastAPI) -> None:
     from facechain_ext.ui.studio_webui import studio
 
     xyz.add_axes()  # where there is no page, nothing else would
+    note_users(app)
     if any(getattr(route, "path", "").startswith(PREFIX) for route in app.routes):
         return
     for method, path, answer in ROUTES:
@@ -37,24 +37,11 @@ def on_app_started(_demo: Any, app: FastAPI) -> None:
 
 def allowed(given: HTTPBasicCredentials | None = Depends(basic)) -> str:  # noqa: B008  # how FastAPI declares a dependency
     """Who it is, by name; 401 for whoever is not among the users the host was started with. With none, "" for everybody."""
-    users = accounts()
-    if not users:
+    if not accounts():
         return ""
-    name, password = (given.username, given.password) if given is not None else ("", "")
-    if name not in users or not secrets.compare_digest(password.encode(), users[name].encode()):
+    if given is None or not verified(given.username, given.password):
         raise HTTPException(status_code=401, detail="Incorrect username or password", headers={"WWW-Authenticate": "Basic"})
-    return name
-
-
-def accounts() -> dict[str, str]:
-    """Users and passwords of --api-auth; without it those of the page, so that a page with a login has no open back door."""
-    options = shared.cmd_opts
-    texts = str(getattr(options, "api_auth", None) or "").split(",")
-    if not any(texts):
-        texts = str(getattr(options, "gradio_auth", None) or "").strip('"').replace("\n", ",").split(",")
-        path = getattr(options, "gradio_auth_path", None)
-        texts += Path(path).read_text(encoding="utf-8").replace("\n", ",").split(",") if path else []
-    return dict(text.strip().split(":", 1) for text in texts if ":" in text)
+    return given.username
 
 
 def told(answer: Callable[..., Any]) -> Callable[..., Any]:
@@ -82,14 +69,15 @@ def schema() -> dict[str, Any]:
     return request.schema()
 
 
-def adapters() -> dict[str, Any]:
-    """The adapters and the encoder that are there."""
+def adapters(user: str = Depends(allowed)) -> dict[str, Any]:
+    """The adapters and the encoder that are there; for whom the machine belongs to, also in which folder."""
     here = [one for one in found(models_folder()) if one.kind == "adapter"]
     try:
         encoder = encoder_file(models_folder()).name
     except BadWeights:
         encoder = None
-    return {"folder": str(models_folder()), "adapters": [{"name": one.name, "bytes": one.bytes} for one in here], "encoder": encoder}
+    folder = str(models_folder()) if door().owner(user or NOBODY) else models_folder().name
+    return {"folder": folder, "adapters": [{"name": one.name, "bytes": one.bytes} for one in here], "encoder": encoder}
 
 
 ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (

@@ -5,6 +5,8 @@ Bodies are plain JSON objects checked by hand, files are raw bodies: A1111 ships
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import inspect
 import tempfile
 import time
@@ -15,24 +17,30 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import BackgroundTasks, Body, Depends, FastAPI, HTTPException, Query, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, Response
+from fastapi.routing import APIRoute
 
 from facechain_ext import __version__
-from facechain_ext.errors import BadInput, BadWeights, FaceChainError
+from facechain_ext.errors import BadInput, BadWeights, FaceChainError, NotAllowed
+from facechain_ext.options import from_mapping, to_mapping
+from facechain_ext.store.names import NOBODY
 from facechain_ext.store.records import Wanted
 from facechain_ext.ui.api_json import checked, person_json, seen_json, style_json
 from facechain_ext.ui.api_order import again_json, entry_json, order_of, pictures_of, schema, state_json
 from facechain_ext.ui.jobs import State
-from facechain_ext.ui.studio import NOBODY, Studio
+from facechain_ext.ui.studio import Settings, Studio
 from facechain_ext.workflows.lora_files import hashes
 from facechain_ext.workflows.own_styles import own_style
 
 PREFIX = "/facechain/v1"
 LARGEST_UPLOAD = 2_000_000_000
+LARGEST_BODY = 100_000_000
+"""Bytes of a JSON body: six photos and a pose of ten megabytes each, as base64."""
 FILE_TYPE = "application/octet-stream"
 MOST_ENTRIES = 500
-PATIENCE = 30.0
-"""Seconds that one look at a job lasts while it is waited for."""
+PATIENCE = 0.2
+"""Seconds between two looks at a job that is waited for. Meanwhile nothing is held but the connection: no thread."""
 
 Route = Callable[..., Any]
 
@@ -46,17 +54,63 @@ def add_routes(app: FastAPI, studio: Studio, allowed: Callable[..., Any]) -> Non
     for method, path, answer in ROUTES:
         if (method, PREFIX + path) not in there:
             route = bound(answer, studio, allowed)
-            app.add_api_route(PREFIX + path, route, methods=[method], tags=["FaceChain"], response_model=None)
+            app.router.routes.append(Bounded(PREFIX + path, route, methods=[method], tags=["FaceChain"], response_model=None))
+
+
+class Bounded(APIRoute):
+    """A route that reads a body up to a limit only; 413 and a sentence beyond it. Files are counted where they are written."""
+
+    def get_route_handler(self) -> Callable[..., Any]:
+        """The handler, with a body that is counted as it comes."""
+        handle = super().get_route_handler()
+
+        async def bounded(request: Request) -> Any:
+            largest = LARGEST_UPLOAD if _kind(request) == FILE_TYPE else LARGEST_BODY
+            stated = request.headers.get("content-length", "")
+            if stated.isdigit() and int(stated) > largest:
+                raise too_large(largest)
+            return await handle(Request(request.scope, _counted(request.receive, largest)))
+
+        return bounded
+
+
+def _kind(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip()
+
+
+def too_large(largest: int) -> HTTPException:
+    """The refusal of a body of more bytes than that."""
+    text = f"This request is larger than {largest // 10**6} MB: send fewer or smaller photos, or a smaller file."
+    return HTTPException(status_code=413, detail=text)
+
+
+def _counted(receive: Callable[[], Any], largest: int) -> Callable[[], Any]:
+    """An ASGI `receive` that ends once more than so many bytes came, whatever was announced."""
+    size = 0
+
+    async def counted() -> Any:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > largest:
+            raise too_large(largest)
+        return message
+
+    return counted
 
 
 def bound(answer: Route, studio: Studio, allowed: Callable[..., Any]) -> Route:
-    """A route of this studio whose first parameters, studio and user, are given; refusals become 422 and a sentence."""
+    """A route of this studio whose first parameters, studio and user, are given; refusals become a sentence, with 422, or 403."""
 
-    def route(given_user: Any, **given: Any) -> Any:
+    async def route(given_user: Any, **given: Any) -> Any:
+        user = str(given_user or "") or NOBODY
         try:
-            return answer(studio, str(given_user or "") or NOBODY, **given)
+            if inspect.iscoroutinefunction(answer):
+                return await answer(studio, user, **given)
+            return await run_in_threadpool(functools.partial(answer, studio, user, **given))
         except FaceChainError as error:
-            raise HTTPException(status_code=422, detail=str(error)) from error
+            status = 403 if isinstance(error, NotAllowed) else 422
+            raise HTTPException(status_code=status, detail=studio.told(str(error), user)) from error
 
     _studio, _user, *rest = inspect.signature(answer, eval_str=True).parameters.values()
     user = inspect.Parameter("given_user", inspect.Parameter.KEYWORD_ONLY, default=Depends(allowed))
@@ -68,17 +122,13 @@ def bound(answer: Route, studio: Studio, allowed: Callable[..., Any]) -> Route:
 
 async def uploaded(request: Request, name: str = Query("upload")) -> AsyncIterator[Path]:
     """The raw body as a file of the given name, gone after the request."""
-    if request.headers.get("content-type", "").partition(";")[0].strip() != FILE_TYPE:
+    if _kind(request) != FILE_TYPE:
         raise HTTPException(status_code=422, detail=f"Send the file itself as the body, with the header Content-Type: {FILE_TYPE}.")
     with tempfile.TemporaryDirectory(prefix="facechain-") as folder:
         target = Path(folder) / (Path(name.replace("\\", "/")).name or "upload")
-        size = 0
         try:
             with open(target, "wb") as file:
                 async for block in request.stream():
-                    size += len(block)
-                    if size > LARGEST_UPLOAD:
-                        raise HTTPException(status_code=422, detail=f"The file is larger than {LARGEST_UPLOAD // 10**9} GB.")
                     file.write(block)
         except (OSError, ValueError) as error:
             raise HTTPException(status_code=422, detail="The file cannot be kept under this name: send it under another.") from error
@@ -98,34 +148,41 @@ def portrait_schema(_studio: Studio, _user: str) -> dict[str, Any]:
     return schema()
 
 
-def portrait(studio: Studio, user: str, body: dict = Body(...)) -> dict[str, Any]:  # noqa: B008
+async def portrait(studio: Studio, user: str, body: dict = Body(...)) -> dict[str, Any]:  # noqa: B008
     """Order pictures; with `wait`, answer when they are made or the time is over."""
-    order, wait = order_of(body)
+    order, wait = await run_in_threadpool(order_of, body)
     id = studio.jobs.start(user, order)
-    return state_json(_waited(studio, user, id, wait), pictures=wait > 0)
+    return await _told(studio, await _waited(studio, user, id, wait), pictures=wait > 0)
 
 
-def _waited(studio: Studio, user: str, id: str, seconds: float, than: int | None = None) -> State:
+async def _waited(studio: Studio, user: str, id: str, seconds: float, than: int | None = None) -> State:
     """The job when it is over (or newer than a version), or after so many seconds whatever it is."""
     end = time.monotonic() + seconds
     state = studio.jobs.state(user, id)
     while not state.over and (than is None or state.version <= than) and (left := end - time.monotonic()) > 0:
-        state = studio.jobs.wait(user, id, state.version, min(left, PATIENCE))
+        await asyncio.sleep(min(left, PATIENCE))
+        state = studio.jobs.state(user, id)
     return state
 
 
-def current_job(studio: Studio, user: str) -> dict[str, Any]:
+async def _told(studio: Studio, state: State, **more: bool) -> dict[str, Any]:
+    """A job as its user may read it; pictures are read from their files, which takes a while."""
+    readable = replace(state, error=studio.told(state.error, state.user))
+    return await run_in_threadpool(functools.partial(state_json, readable, **more))
+
+
+async def current_job(studio: Studio, user: str) -> dict[str, Any]:
     """The user's job that is being done, or the last one."""
     id = studio.jobs.current(user)
-    return {"job": None if id is None else state_json(studio.jobs.state(user, id))}
+    return {"job": None if id is None else await _told(studio, studio.jobs.state(user, id))}
 
 
-def job(
+async def job(
     studio: Studio, user: str, id: str, wait: float = Query(0, ge=0, le=600), than: int | None = Query(None), preview: bool = Query(False),
     pictures: bool = Query(False),
 ) -> dict[str, Any]:  # fmt: skip
     """Where a job is. wait: seconds until its end, or until its version is above `than`; preview, pictures: as base64 too."""
-    return state_json(_waited(studio, user, id, wait, than), preview=preview, pictures=pictures)
+    return await _told(studio, await _waited(studio, user, id, wait, than), preview=preview, pictures=pictures)
 
 
 def stop_job(studio: Studio, user: str, id: str) -> dict[str, Any]:
@@ -138,20 +195,31 @@ def skip_picture(studio: Studio, user: str, id: str) -> dict[str, Any]:
     return state_json(studio.jobs.skip(user, id))
 
 
-def ready(studio: Studio, _user: str) -> dict[str, Any]:
+def ready(studio: Studio, user: str) -> dict[str, Any]:
     """What is there and what is missing, the lists to choose from, and which check is at work."""
     names = ("name", "there", "needed", "sentence", "advice")
     return {
-        "ready": [{name: getattr(one, name) for name in names} for one in studio.readiness()],
+        "ready": [{name: getattr(one, name) for name in names} for one in studio.readiness(user)],
         "adapters": list(studio.adapters()),
         "analysers": list(studio.analysers()),
         "samplers": studio.host.samplers(),
         "upscalers": studio.host.upscalers(),
         "finishers": studio.host.finishers(),
         "restorers": studio.host.restorers(),
-        "poses": studio.poses_possible() or True,
+        "poses": studio.told(studio.poses_possible(), user) or True,
         "safety": studio.safety(),
     }
+
+
+def settings(studio: Studio, user: str) -> dict[str, Any]:
+    """The settings as they are for this user, and which of them are not for this user to change."""
+    return {"settings": to_mapping(studio.settings(user)), "fixed": dict(studio.fixed(user))}
+
+
+def change_settings(studio: Studio, user: str, body: dict = Body(...)) -> dict[str, Any]:  # noqa: B008
+    """Change some of the settings."""
+    studio.set_settings(from_mapping(Settings, to_mapping(studio.settings(user)) | body), user)
+    return settings(studio, user)
 
 
 # People.
@@ -163,43 +231,43 @@ def analyse(studio: Studio, _user: str, body: dict = Body(...)) -> dict[str, Any
     return {"photos": [seen_json(one) for one in studio.look(pictures_of(values.pop("photos", [])), **values)]}
 
 
-def persons(studio: Studio, _user: str) -> dict[str, Any]:
-    """Everyone in the library."""
-    return {"persons": [person_json(one) for one in studio.library().people()]}
+def persons(studio: Studio, user: str) -> dict[str, Any]:
+    """Everyone in the user's library."""
+    return {"persons": [person_json(one) for one in studio.library(user).people()]}
 
 
-def add_person(studio: Studio, _user: str, body: dict = Body(...)) -> dict[str, Any]:  # noqa: B008
+def add_person(studio: Studio, user: str, body: dict = Body(...)) -> dict[str, Any]:  # noqa: B008
     """Save a person from photos."""
     values = checked(body, name=str, photos=list, adapter=str, analyser=str, face=int, consent=bool, keep_photos=bool, replace=bool)
-    return person_json(studio.save_person(values.pop("name", ""), pictures_of(values.pop("photos", [])), **values))
+    return person_json(studio.save_person(user, values.pop("name", ""), pictures_of(values.pop("photos", [])), **values))
 
 
-def rename_person(studio: Studio, _user: str, name: str, body: dict = Body(...)) -> dict[str, Any]:  # noqa: B008
+def rename_person(studio: Studio, user: str, name: str, body: dict = Body(...)) -> dict[str, Any]:  # noqa: B008
     """Give a saved person another name."""
-    return person_json(studio.library().rename(name, checked(body, name=str).get("name", "")))
+    return person_json(studio.library(user).rename(name, checked(body, name=str).get("name", "")))
 
 
-def delete_person(studio: Studio, _user: str, name: str) -> dict[str, Any]:
+def delete_person(studio: Studio, user: str, name: str) -> dict[str, Any]:
     """Delete a saved person: the file and everything in it."""
-    studio.library().delete(name)
+    studio.library(user).delete(name)
     return {"deleted": name}
 
 
-def merge_persons(studio: Studio, _user: str, body: dict = Body(...)) -> dict[str, Any]:  # noqa: B008
+def merge_persons(studio: Studio, user: str, body: dict = Body(...)) -> dict[str, Any]:  # noqa: B008
     """Make one person of several."""
     values = checked(body, names=list, into=str)
     names = [str(one) for one in values.get("names", [])]
-    return person_json(studio.library().merge(names, values.get("into", "")))
+    return person_json(studio.library(user).merge(names, values.get("into", "")))
 
 
-def export_persons(studio: Studio, _user: str, name: list[str] = Query([])) -> Response:  # noqa: B008
+def export_persons(studio: Studio, user: str, name: list[str] = Query([])) -> Response:  # noqa: B008
     """Some people, or everyone, as one file."""
-    return _exported("people.zip", lambda target: studio.library().exported(name or None, target))
+    return _exported("people.zip", lambda target: studio.library(user).exported(name or None, target))
 
 
-def import_persons(studio: Studio, _user: str, file: Path = Depends(uploaded)) -> dict[str, Any]:  # noqa: B008
+def import_persons(studio: Studio, user: str, file: Path = Depends(uploaded)) -> dict[str, Any]:  # noqa: B008
     """Take in people from an exported file."""
-    return {"persons": [person_json(one) for one in studio.library().imported(file)]}
+    return {"persons": [person_json(one) for one in studio.library(user).imported(file)]}
 
 
 def _exported(name: str, write: Callable[[Path], object]) -> Response:
@@ -323,7 +391,7 @@ def make_again(studio: Studio, user: str, id: int) -> dict[str, Any]:
     """The order that made a picture, to be posted to /portrait."""
     from facechain_ext.workflows.again import again
 
-    return again_json(again(studio.history().get(user, id), studio))
+    return again_json(again(studio.history().get(user, id), studio, user))
 
 
 def delete_entry(studio: Studio, user: str, id: int) -> dict[str, Any]:
@@ -348,6 +416,8 @@ def reindex(studio: Studio, _user: str) -> dict[str, Any]:
 ROUTES: tuple[tuple[str, str, Route], ...] = (
     ("GET", "/version", version),
     ("GET", "/ready", ready),
+    ("GET", "/settings", settings),
+    ("PATCH", "/settings", change_settings),
     ("GET", "/portrait/schema", portrait_schema),
     ("POST", "/portrait", portrait),
     ("GET", "/jobs", current_job),

@@ -15,6 +15,7 @@ from pathlib import Path
 from facechain_ext.app import App, Choice, completed
 from facechain_ext.errors import BadInput, MissingPackage
 from facechain_ext.ui.console import tell
+from facechain_ext.ui.door import Door
 from facechain_ext.ui.foreign import LOCAL
 
 HERE = "127.0.0.1"
@@ -42,7 +43,7 @@ def run(argv: Sequence[str]) -> int:
         )  # fmt: skip
         app = App(completed(given))
         tell(app.note)
-        studio = StudioAlone(app, arguments.data)
+        studio = StudioAlone(app, arguments.data, door_of(arguments.host, accounts))
         ready = Ready(arguments.host, arguments.port, accounts, arguments.data, open=arguments.open)
         serve(application(studio, accounts, local=arguments.host in LOCAL), arguments.host, arguments.port, ready.say)
     return 0
@@ -71,6 +72,7 @@ class Ready:
     def __init__(self, host: str, port: int, accounts: Mapping[str, str], data: Path, *, open: bool) -> None:
         self.address = f"http://{HERE if host in EVERYWHERE else host}:{port}/"
         self.exposed = host not in LOCAL and not accounts
+        self.people = len(list((data / "people").glob("*.safetensors"))) if accounts else 0
         self.data, self.open = data, open
 
     def say(self) -> None:
@@ -78,6 +80,10 @@ class Ready:
         tell(f"FaceChain is at {self.address} (Ctrl-C ends it); pictures, people and settings are kept in {self.data.resolve()}.")
         if self.exposed:
             tell("Everybody who reaches this computer may use the page: give --auth NAME:PASSWORD to ask for a log-in.")
+        if self.people:
+            folder = self.data / "people"
+            mine = folder / "users" / "NAME"
+            tell(f"{self.people} people saved without a log-in lie in {folder}: move their files into {mine} to give them to an account.")
         if self.open:
             webbrowser.open(self.address)
 
@@ -87,7 +93,8 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="ui", description="The FaceChain tab as a page of its own, with a REST API beside it.")
     made.add_argument("--host", default=HERE, help=f"address to listen at (default {HERE}: this computer alone)")
     made.add_argument("--port", type=int, default=PORT, help=f"port to listen at (default {PORT})")
-    made.add_argument("--auth", action="append", default=[], metavar="NAME:PASSWORD", help="ask for a log-in; may be given several times")
+    auth = "ask for a log-in; may be given several times, and what holds for all is the first account's to set"
+    made.add_argument("--auth", action="append", default=[], metavar="NAME:PASSWORD", help=auth)
     made.add_argument("--open", action="store_true", help="open the page in a browser once it is there")
     data = "folder for pictures, people, styles and settings (default out)"
     made.add_argument("--data", type=Path, default=Path("out"), metavar="DIR", help=data)
@@ -100,6 +107,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default auto)")
     made.add_argument("--dtype", default="auto", help="auto, fp32, fp16, bf16 (default auto)")
     return made
+
+
+def door_of(host: str, accounts: Mapping[str, str]) -> Door:
+    """Who comes in: the first account is whom the installation belongs to."""
+    return Door(login=bool(accounts), owners=tuple(accounts)[:1], exposed=host not in LOCAL)
 
 
 def accounts_of(texts: Sequence[str]) -> dict[str, str]:

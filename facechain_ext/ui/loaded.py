@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from facechain_ext.errors import BadInput
 from facechain_ext.ui.request import AUTO, MASK, WHOLE, Picture, Request, Wanted
-from facechain_ext.ui.settings import facexlib_folder, models_folder, setting, shared_models
+from facechain_ext.ui.settings import facexlib_folder, models_folder, people_folder, setting, shared_models
 from facechain_ext.weights.locate import adapter_file, encoder_file
 from facechain_ext.workflows.people import opened
 
@@ -87,19 +87,21 @@ class Loaded:
         folders = model_folders()
         return self._once(self._analyser, (name, folders), lambda: analyser(name, folders))
 
-    def library(self) -> Library:
-        """The saved persons."""
-        from facechain_ext.store.library import Library
+    def library(self, user: str) -> Library:
+        """The persons this user saved."""
+        from facechain_ext.store.library import library_of
 
-        return Library(models_folder() / "people")
+        return library_of(user, people_folder())
 
-    def meet(self, person: Wanted, adapter: Adapter, analyser: str) -> Met:
-        """The person from photos or from the library. NoFace, BadPicture, BadInput."""
+    def meet(self, person: Wanted, adapter: Adapter, analyser: str, user: str) -> Met:
+        """The person from photos or from the user's library. NoFace, BadPicture, BadInput."""
         if person.photos:
             return self.look(person.photos, adapter, analyser, person.options.face)
         if not person.options.name:
             raise BadInput(f"Person {person.number} has neither a photo nor a saved name: give one of them.")
-        return Met(identity=self.library().identity(person.options.name, adapter.fingerprint), reports=(), crops=())
+        if not user:
+            raise BadInput(f"{person.options.name} cannot be looked up, as this request names no user: log in, or give photos instead.")
+        return Met(identity=self.library(user).identity(person.options.name, adapter.fingerprint), reports=(), crops=())
 
     def look(self, photos: Sequence[Picture], adapter: Adapter, analyser: str, face: int) -> Met:
         """Learn a person from photos, or remember them. face: from 1, from the left; 0: the largest."""
@@ -156,12 +158,12 @@ def model_folders() -> Any:
     return ModelFolders(facexlib=facexlib_folder(), insightface=insightface if insightface.is_dir() else None)
 
 
-def plan_of(request: Request, loaded: Loaded) -> tuple[Any, dict[int, Met]]:
-    """The plan for the hosts, and who was met by number. Any FaceChainError."""
+def plan_of(request: Request, loaded: Loaded, user: str) -> tuple[Any, dict[int, Met]]:
+    """The plan for the hosts, and who was met by number. user: whose saved persons are meant. Any FaceChainError."""
     from facechain_ext.hosts.webui import Placed, Plan
 
     adapter = loaded.adapter(request.panel.adapter)
-    met = {person.number: loaded.meet(person, adapter, request.panel.analyser) for person in request.persons}
+    met = {person.number: loaded.meet(person, adapter, request.panel.analyser, user) for person in request.persons}
     masks = regions(request)
     placed = tuple(
         Placed(

@@ -11,6 +11,8 @@ from typing import Any
 
 import gradio as gr
 from fastapi import Depends, FastAPI, HTTPException
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 
 from facechain_ext.errors import BadInput
@@ -19,6 +21,7 @@ from facechain_ext.ui.studio import Studio
 from facechain_ext.ui.tab import build
 
 ROOT = Path(__file__).parents[2]
+DESCRIPTION = "/openapi.json"
 AT_ONCE = 8
 """Answers to the page that may be worked on at the same time; pictures are made one after the other all the same."""
 FONT = ["system-ui", "sans-serif"]
@@ -43,9 +46,10 @@ def application(studio: Studio, accounts: Mapping[str, str], *, local: bool = Fa
     """
     from facechain_ext.ui.api_studio import add_routes
 
-    app = FastAPI(title="FaceChain")
+    app = FastAPI(title="FaceChain", openapi_url=None)  # and so no pages made of it: they would ask nobody for a log-in
     app.add_middleware(NoForeigners, local=local and not accounts)
     add_routes(app, studio, allowed(accounts))
+    _describe(app, allowed(accounts))
     page = build(studio)
     page.queue(default_concurrency_limit=AT_ONCE)
     script = (ROOT / "javascript" / "facechain_tab.js").read_text(encoding="utf-8")
@@ -54,6 +58,19 @@ def application(studio: Studio, accounts: Mapping[str, str], *, local: bool = Fa
         app, page, path="/", auth=list(accounts.items()) or None, theme=theme, css=(ROOT / "style.css").read_text(encoding="utf-8"),
         head=f"<script>{script}</script>", footer_links=[], ssr_mode=False, show_error=True,
     )  # fmt: skip
+
+
+def _describe(app: FastAPI, allowed: Callable[..., str]) -> None:
+    """The description of the REST paths, and a page that shows it, for whoever may use them."""
+
+    def description(_user: str = Depends(allowed)) -> dict[str, Any]:
+        return app.openapi()
+
+    def shown(_user: str = Depends(allowed)) -> HTMLResponse:
+        return get_swagger_ui_html(openapi_url=DESCRIPTION, title="FaceChain")
+
+    app.add_api_route(DESCRIPTION, description, include_in_schema=False)
+    app.add_api_route("/docs", shown, include_in_schema=False)
 
 
 def allowed(accounts: Mapping[str, str]) -> Callable[..., str]:

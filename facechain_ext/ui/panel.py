@@ -14,12 +14,12 @@ import gradio as gr
 from facechain_ext.errors import FaceChainError
 from facechain_ext.log import log
 from facechain_ext.options import Field
-from facechain_ext.ui import answers
+from facechain_ext.ui import answers, pasting
 from facechain_ext.ui.gradio_versions import changed, hidden, paths, photo_drop, switched_accordion, unsaved
 from facechain_ext.ui.ids import element
 from facechain_ext.ui.loaded import loaded
 from facechain_ext.ui.request import AUTO, MASK, MOST_PERSONS, NOBODY, controls
-from facechain_ext.ui.settings import adetailer_runs_us
+from facechain_ext.ui.settings import ADETAILER, adetailer_runs_us, frozen
 from facechain_ext.ui.words import ENGLISH, LANGUAGES, dictionary, labels, say
 from facechain_ext.ui.xyz import adapters
 
@@ -39,8 +39,8 @@ class Panel:
                 self._put("closed", gr.HTML(answers.closed_line("", ENGLISH), elem_id=element(tab, "closed")))
             self._build()
         self.controls = [unsaved(self._made[one.person, one.field.name]) for one in controls()]
-        self.infotext_fields = [(self._made[one.person, one.field.name], answers.pasted(one)) for one in controls()]
-        self.infotext_fields.append((self._part("note"), answers.pasted_note))
+        self.infotext_fields = [(self._made[one.person, one.field.name], pasting.pasted(one)) for one in controls()]
+        self.infotext_fields += [(self._part("note"), pasting.pasted_note), (self._part("pasted"), pasting.pasted_people)]
         self._connect()
 
     def _build(self) -> None:
@@ -60,6 +60,7 @@ class Panel:
             with gr.Column(elem_classes=["facechain-foot"]):
                 self._put("line", gr.HTML(answers.empty_line(ENGLISH), elem_id=element(self.tab, "line")))
                 self._put("note", gr.HTML("", elem_id=element(self.tab, "note")))
+                self._put("pasted", unsaved(hidden(gr.Textbox, value="", show_label=False, elem_id=element(self.tab, "pasted"))))
                 for name in ("refresh", "ended"):
                     self._put(name, hidden(gr.Button, value=say("refresh"), elem_id=element(self.tab, name)))
 
@@ -69,7 +70,7 @@ class Panel:
             label, place = say("photos"), element(self.tab, "photos", number)
             self._made[number, "photos"] = photo_drop(label=label, elem_id=place, elem_classes=["facechain-drop"], scale=2, min_width=240)
             with gr.Column(scale=1, min_width=180):
-                self._made[number, "name"] = self._control(number, "name", gr.Dropdown, choices=answers.people(), value=NOBODY)
+                self._made[number, "name"] = self._control(number, "name", gr.Dropdown, choices=answers.at_first(), value=NOBODY)
                 self._put("analyse", gr.Button(say("analyse"), size="sm", elem_id=element(self.tab, "analyse", number)), number)
         self._put("cards", gr.HTML("", elem_id=element(self.tab, "cards", number), elem_classes=["facechain-cards"]), number)
         self._put("drop", hidden(gr.Textbox, elem_id=element(self.tab, "drop", number), show_label=False), number)
@@ -112,7 +113,7 @@ class Panel:
         with gr.Row():
             fetch = gr.Button(say("better_fetch"), size="sm", scale=0, visible=answers.can_fetch(), elem_id=element(self.tab, "fetch"))
             self._put("fetch", fetch)
-            wanted = adetailer_runs_us() is False
+            wanted = adetailer_runs_us() is False and not frozen(ADETAILER)
             add = gr.Button(say("adetailer_add"), size="sm", scale=0, visible=wanted, elem_id=element(self.tab, "adetailer"))
             self._put("adetailer", add)
 
@@ -145,9 +146,9 @@ class Panel:
     def _ended(self, language: str, *values: Any) -> tuple[str, str]:
         return answers.ended(self.tab, told_of(values), language)
 
-    def _look_again(self, language: str, *values: Any) -> list[Any]:
+    def _look_again(self, user: str, language: str, *values: Any) -> list[Any]:
         """What may have changed since the page was built: checkpoint, files, saved persons."""
-        return [*self._tell(language, *values), answers.offer(language), gr.update(choices=[AUTO, *adapters()]), *_names()]
+        return [*self._tell(language, *values), answers.offer(language), gr.update(choices=[AUTO, *adapters()]), *_names(user)]
 
     def _connect(self) -> None:
         for control in controls():
@@ -156,7 +157,9 @@ class Panel:
                 self._on(changed(component), self._tell, self._told, self._lines)
         self._on(self._part("ended").click, self._ended, self._told, self._lines)
         lists = [self._made[None, "adapter"], *(self._made[number, "name"] for number in range(1, MOST_PERSONS + 1))]
-        self._on(self._part("refresh").click, self._look_again, self._told, [*self._lines, self._part("better"), *lists])
+        self._on(self._part("refresh").click, self._look_again, self._told, [*self._lines, self._part("better"), *lists], whose=True)
+        found = [*lists[1:], self._part("note")]
+        self._on(self._part("pasted").change, pasting.found_again, [self._part("pasted")], found, whose=True)
         blocks = [self._part("block", number) for number in range(1, MOST_PERSONS + 1)]
         self._on(self._part("person").change, answers.show_person, [self._part("person")], blocks)
         self._on(self._part("add").click, answers.add_person, [self._part("person"), self._state_of_tabs()], [
@@ -178,29 +181,32 @@ class Panel:
         seen = [self._part("doubt", number), self._part("left", number)]
         looked = [photos, self._made[None, "adapter"], self._made[None, "analyser"], self._made[number, "face"]]
         lines = self._event(self._tell, self._told, self._lines)
-        self._on(photos.change, _dropped, [photos, name], [cards, name, known, *seen, self._part("note")]).then(**lines)
-        self._on(name.change, answers.chosen, [name, known], [photos, cards, self._part("delete", number)])
+        self._on(photos.change, _dropped, [photos, name], [cards, name, known, *seen, self._part("note")], whose=True).then(**lines)
+        self._on(name.change, answers.chosen, [name, known], [photos, cards, self._part("delete", number)], whose=True)
         self._on(name.input, answers.unchosen, [name, known], [cards])
         self._on(self._part("analyse", number).click, _analyse, looked, [cards, *seen, self._part("better")]).then(**lines)
         self._on(self._part("drop", number).change, _leave_out, [self._part("drop", number), photos], [photos, self._part("drop", number)])
         self._on(region.change, lambda _language, where: gr.update(visible=where == MASK), [region], [self._part("mask", number)])
         names = [self._made[n, "name"] for n in range(1, MOST_PERSONS + 1)]
         wanted = [self._part("save_name", number), self._part("consent", number), self._part("keep", number), *looked]
-        self._on(self._part("save", number).click, _save, wanted, [self._part("saved", number), *names])
-        self._on(self._part("delete", number).click, _delete, [name], [self._part("saved", number), *names])
+        self._on(self._part("save", number).click, _save, wanted, [self._part("saved", number), *names], whose=True)
+        self._on(self._part("delete", number).click, _delete, [name], [self._part("saved", number), *names], whose=True)
 
-    def _on(self, event: Any, answer: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
-        return event(**self._event(answer, inputs, outputs))
+    def _on(
+        self, event: Any, answer: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any], *, whose: bool = False
+    ) -> Any:
+        return event(**self._event(answer, inputs, outputs, whose=whose))
 
-    def _event(self, answer: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> dict[str, Any]:
-        return {"fn": spoken(answer), "inputs": list(inputs), "outputs": list(outputs), "show_progress": "hidden"}
+    def _event(self, answer: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any], *, whose: bool = False) -> dict[str, Any]:
+        return {"fn": spoken(answer, whose=whose), "inputs": list(inputs), "outputs": list(outputs), "show_progress": "hidden"}
 
 
-def spoken(answer: Callable[..., Any]) -> Callable[..., Any]:
-    """An event's function that is given the language of whoever looks at the page before its inputs."""
+def spoken(answer: Callable[..., Any], *, whose: bool) -> Callable[..., Any]:
+    """An event's function that is given the language of whoever looks at the page before its inputs; whose: and before that their name."""
 
     def respond(request: gr.Request, *values: Any) -> Any:
-        return answer(answers.language_of(request), *values)
+        who = (answers.user_of(request),) if whose else ()
+        return answer(*who, answers.language_of(request), *values)
 
     return respond
 
@@ -229,11 +235,11 @@ def choice_label(name: str, choice: str) -> str:
     return dictionary(ENGLISH).get(f"choice.{name}.{choice}", choice)
 
 
-def _dropped(language: str, files: Any, name: str) -> tuple[str, Any, list[str], str, int, Any]:
+def _dropped(user: str, language: str, files: Any, name: str) -> tuple[str, Any, list[str], str, int, Any]:
     """Photos came or went: small pictures of them; where there are some, nobody from the library, and no note that they are missing."""
     found = paths(files)
     other, note = (gr.update(value=NOBODY), "") if found else (gr.update(), gr.update())
-    return answers.plain_cards(found, name, language), other, found, "", 0, note
+    return answers.plain_cards(user, found, name, language), other, found, "", 0, note
 
 
 def _analyse(language: str, files: Any, adapter: str, analyser: str, face: float) -> tuple[str, str, int, str]:
@@ -249,22 +255,24 @@ def _leave_out(_language: str, which: str, files: Any) -> tuple[Any, Any]:
     return gr.update(value=kept or None), gr.update(value="")
 
 
-def _save(language: str, name: str, consent: bool, keep: bool, files: Any, adapter: str, analyser: str, face: float) -> list[Any]:
-    text = answers.saved(name, paths(files), adapter, analyser, int(face), consent, keep, language)
-    return [text, *_names()]
+def _save(
+    user: str, language: str, name: str, consent: bool, keep: bool, files: Any, adapter: str, analyser: str, face: float
+) -> list[Any]:
+    text = answers.saved(user, name, paths(files), adapter, analyser, int(face), consent, keep, language)
+    return [text, *_names(user)]
 
 
-def _delete(language: str, name: str) -> list[Any]:
+def _delete(user: str, language: str, name: str) -> list[Any]:
     try:
-        loaded.library().delete(name)
+        loaded.library(user).delete(name)
         text = answers.good(say("deleted", language, name=name))
     except FaceChainError as error:
         log.info("%s", error)
         text = answers.bad(str(error), language)
-    return [text, *_names(gone=name)]
+    return [text, *_names(user, gone=name)]
 
 
-def _names(gone: str | None = None) -> list[Any]:
-    """Updates for every list of saved persons."""
+def _names(user: str, gone: str | None = None) -> list[Any]:
+    """Updates for every list of a user's saved persons."""
     more: dict[str, Any] = {"value": NOBODY} if gone else {}
-    return [gr.update(choices=answers.people(), **more) for _ in range(MOST_PERSONS)]
+    return [gr.update(choices=answers.people(user), **more) for _ in range(MOST_PERSONS)]

@@ -16,7 +16,7 @@ from modules import script_callbacks, scripts
 
 from facechain_ext.errors import FaceChainError, PictureFailed
 from facechain_ext.log import log
-from facechain_ext.ui import api, inner, settings, xyz
+from facechain_ext.ui import accounts, api, inner, settings, xyz
 from facechain_ext.ui.loaded import loaded, plan_of
 from facechain_ext.ui.request import ERROR_KEY, PERSON_KEY, PanelOptions, Request, from_args, panel_info, person_info, with_axes
 
@@ -139,7 +139,7 @@ def prepare(p: Any, run: Run) -> None:
     reason = webui.supports(p)
     if reason:
         raise UnsupportedModel(reason)
-    plan, met = plan_of(run.request, loaded)
+    plan, met = plan_of(run.request, loaded, accounts.user_of(p))
     reason = webui.supports(p, plan.adapter)
     if reason:
         raise UnsupportedModel(reason)

@@ -15,6 +15,8 @@ from facechain_ext.ui.ids import PREFIX
 STEM = "facechain"
 """The name of our file in scripts/, by which ADetailer knows us."""
 ADETAILER = "ad_script_names"
+FROZEN = "The WebUI was started with {}: this cannot be changed here."
+FOLDERS = (f"{PREFIX}_outputs",)
 FACEXLIB_FILES = ("detection_Resnet50_Final.pth", "parsing_parsenet.pth")
 
 
@@ -37,6 +39,11 @@ def models_folder() -> Path:
     """Where adapters, the face encoder and saved persons lie."""
     given = flag("models_dir")
     return Path(given) if given else shared_models() / "FaceChain"
+
+
+def people_folder() -> Path:
+    """Where persons are saved."""
+    return models_folder() / "people"
 
 
 def offline() -> bool:
@@ -64,6 +71,23 @@ def let_adetailer_run_us(on: bool = True) -> None:
     names = [name.strip() for name in str(getattr(shared.opts, ADETAILER, "")).split(",") if name.strip() not in ("", STEM)]
     shared.opts.set(ADETAILER, ",".join([*names, STEM] if on else names))
     shared.opts.save(shared.config_filename)
+
+
+def frozen(name: str, section: str = "") -> str:
+    """Why a setting of the host's cannot be changed, by its command line; "" where it can. section: where the host does not know it yet."""
+    flags, label = shared.cmd_opts, getattr(shared.opts, "data_labels", {}).get(name)
+    place = section or (getattr(label, "section", None) or ("",))[0]
+    if getattr(flags, "freeze_settings", False):
+        return FROZEN.format("--freeze-settings")
+    if place and place in _listed(flags, "freeze_settings_in_sections"):
+        return FROZEN.format("--freeze-settings-in-sections")
+    if name in _listed(flags, "freeze_specific_settings"):
+        return FROZEN.format("--freeze-specific-settings")
+    return FROZEN.format("--hide-ui-dir-config") if name in FOLDERS and getattr(flags, "hide_ui_dir_config", False) else ""
+
+
+def _listed(flags: Any, name: str) -> list[str]:
+    return [one.strip() for one in str(getattr(flags, name, None) or "").split(",")]
 
 
 def keep(values: Mapping[str, Any]) -> None:

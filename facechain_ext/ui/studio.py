@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from facechain_ext.options import check, option
+from facechain_ext.store.names import NOBODY
+from facechain_ext.ui.door import Door
 from facechain_ext.ui.readiness import Ready
-from facechain_ext.workflows.orders import AUTO, NOBODY, MakingOptions, Room
+from facechain_ext.workflows.orders import AUTO, MakingOptions, Room
 from facechain_ext.workflows.people import Picture
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from facechain_ext.workflows.looking import Seen
     from facechain_ext.workflows.lora_files import LoraFile
 
-__all__ = ["NOBODY", "Ready", "Settings", "Studio"]
+__all__ = ["Ready", "Settings", "Studio"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +45,15 @@ class Settings:
         check(self)
 
 
+PERSONAL = ("language", "steps", "sampler", "weight")
+"""The settings that are a matter of taste; the others are the installation's."""
+
+
 class Studio(Room, Protocol):
     """What a page can do. Every method may be called from any thread; any FaceChainError."""
 
     jobs: Jobs
+    door: Door
 
     @property
     def kind(self) -> Literal["standalone", "a1111", "forge"]:
@@ -57,12 +64,16 @@ class Studio(Room, Protocol):
         """Face analyses that can be used here, auto first."""
         ...
 
-    def defaults(self) -> MakingOptions:
-        """What the page begins with: the settings', in the size the checkpoint was made for."""
+    def defaults(self, user: str = NOBODY) -> MakingOptions:
+        """What a user's page begins with: the settings', in the size the checkpoint was made for."""
         ...
 
-    def readiness(self) -> tuple[Ready, ...]:
-        """What is there and what is missing, for the first visit. Loads no model."""
+    def readiness(self, user: str) -> tuple[Ready, ...]:
+        """What is there and what is missing, for the first visit, as `told` to this user. Loads no model."""
+        ...
+
+    def told(self, text: str, user: str) -> str:
+        """A sentence as this user may read it: where things lie on the machine is for whom it belongs to."""
         ...
 
     def look(self, photos: Sequence[Picture], *, adapter: str = AUTO, analyser: str = AUTO, face: int = 0) -> list[Seen]:
@@ -70,10 +81,10 @@ class Studio(Room, Protocol):
         ...
 
     def save_person(
-        self, name: str, photos: Sequence[Picture], *, adapter: str = AUTO, analyser: str = AUTO, face: int = 0,
+        self, user: str, name: str, photos: Sequence[Picture], *, adapter: str = AUTO, analyser: str = AUTO, face: int = 0,
         consent: bool = False, keep_photos: bool = False, replace: bool = False,
     ) -> Saved:  # fmt: skip
-        """Add a person to the library. BadInput without consent."""
+        """Add a person to the user's library. BadInput without consent."""
         ...
 
     def demo_person(self) -> tuple[Picture, ...]:
@@ -96,10 +107,14 @@ class Studio(Room, Protocol):
         """The host's tabs that a picture can be sent to: txt2img, img2img, inpaint, extras; none standalone."""
         ...
 
-    def settings(self) -> Settings:
-        """The settings as they are."""
+    def settings(self, user: str = NOBODY) -> Settings:
+        """The settings as they are for this user."""
         ...
 
-    def set_settings(self, settings: Settings) -> None:
-        """Keep these settings. CannotWrite."""
+    def fixed(self, user: str) -> Mapping[str, str]:
+        """The settings that this user cannot change, by name, each with the sentence why."""
+        ...
+
+    def set_settings(self, settings: Settings, user: str = NOBODY) -> None:
+        """Keep these settings. CannotWrite; NotAllowed where one of them is fixed and another than before."""
         ...

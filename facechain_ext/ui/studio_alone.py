@@ -4,36 +4,31 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import uuid
-from collections import defaultdict
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 from facechain_ext.app import FACECHAIN, App, face_analyser
-from facechain_ext.errors import BadInput, BadWeights, CannotWrite, MissingPackage
+from facechain_ext.errors import BadInput, BadWeights, CannotWrite
 from facechain_ext.faces.choose import ModelFolders, available_backends
 from facechain_ext.faces.nudity import checker_folder, picture_check
 from facechain_ext.log import log
-from facechain_ext.options import from_mapping, to_mapping
+from facechain_ext.options import fields_of, from_mapping, to_mapping
 from facechain_ext.store.history import History
-from facechain_ext.store.library import Library
-from facechain_ext.ui.binding import bound
-from facechain_ext.ui.jobs import Jobs
-from facechain_ext.ui.readiness import Ready, readiness, safety_sentence
-from facechain_ext.ui.studio import NOBODY, Settings
+from facechain_ext.store.names import NOBODY, owner
+from facechain_ext.ui.door import Door
+from facechain_ext.ui.readiness import Ready, readiness
+from facechain_ext.ui.studio import PERSONAL, Settings
+from facechain_ext.ui.studio_base import StudioBase
 from facechain_ext.weights.locate import encoder_file, found, named
 from facechain_ext.workflows.infotext import parse_info
-from facechain_ext.workflows.looking import Seen, png, seen_in
+from facechain_ext.workflows.looking import png
 from facechain_ext.workflows.lora_files import LoraFile, install, lora_file
 from facechain_ext.workflows.making import AUTO, MakingOptions, Picture
 from facechain_ext.workflows.own_styles import OwnStyles
-from facechain_ext.workflows.persons import Eyes, keep
 from facechain_ext.workflows.planning import openpose
-from facechain_ext.workflows.styles import Bound
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -42,24 +37,21 @@ if TYPE_CHECKING:
     from facechain_ext.engine.encoder import FaceEncoder
     from facechain_ext.faces.types import FaceAnalyser, PictureCheck
     from facechain_ext.hosts.types import Host, Listed
-    from facechain_ext.store.library import Saved
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "astronaut.png"
+ALONE = Door()
 NO_OPENPOSE = "There is no openpose ControlNet: put control_v11p_sd15_openpose.pth (or another for SD1.5) into {folder}."
-T = TypeVar("T")
 
 
-class StudioAlone:
+class StudioAlone(StudioBase):
     """ui.studio.Studio over the standalone host."""
 
     kind: Literal["standalone"] = "standalone"
 
-    def __init__(self, app: App, data: Path) -> None:
-        """data: the folder for outputs/, people/, styles/ and settings.json; made when first written to."""
+    def __init__(self, app: App, data: Path, door: Door = ALONE) -> None:
+        """data: the folder for outputs/, people/, styles/ and settings; made when first written to. door: who comes in."""
         self.app, self.data = app, data
-        self._locks: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
-        self._loaded: dict[str, tuple[Any, Any]] = {}
-        self.jobs = Jobs(self)
+        super().__init__(door)
 
     @property
     def host(self) -> Host:
@@ -107,9 +99,9 @@ class StudioAlone:
 
     # ---- what is kept
 
-    def library(self) -> Library:
-        """The saved persons."""
-        return Library(self.data / "people")
+    def people_folder(self) -> Path:
+        """Where the persons are saved."""
+        return self.data / "people"
 
     def history(self) -> History:
         """The results."""
@@ -120,71 +112,49 @@ class StudioAlone:
         """The styles of one's own."""
         return OwnStyles(self.data / "styles")
 
-    def styles(self) -> tuple[Bound, ...]:
-        """Presets and own styles, each with the LoRA it means; bound anew only where a file has changed."""
-        own, listed = self.own_styles().styles(), self.loras()
-        return self._once("styles", (own, listed), lambda: bound(own, listed))
-
     def loras(self) -> tuple[Listed, ...]:
         """The LoRAs of the folder."""
         return tuple(self.host.listed_loras())
 
-    def settings(self) -> Settings:
-        """The settings as they are; the defaults where the file is not in order, which is logged."""
-        try:
-            return from_mapping(Settings, json.loads(self._settings_file.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return Settings()
-        except (OSError, ValueError, TypeError, AttributeError, BadInput) as error:
-            log.warning("%s cannot be used, the defaults are: %s", self._settings_file, error)
-            return Settings()
+    def settings(self, user: str = NOBODY) -> Settings:
+        """The installation's settings, with what a user who logs in has chosen for oneself."""
+        everybodys = _kept(self._settings_file, Settings())
+        return _kept(self._own_settings(user), everybodys) if self._second(user) else everybodys
 
-    def set_settings(self, settings: Settings) -> None:
-        """Keep these settings. CannotWrite."""
-        whole = self._settings_file.with_name(f".{uuid.uuid4().hex}.partial")
+    def fixed(self, user: str) -> dict[str, str]:
+        """With log-ins, the installation's settings are for the first account."""
+        if not self._second(user):
+            return {}
+        why = f"Only {self.door.owners[0]}, the first account, can change this."
+        return {one.name: why for one in fields_of(Settings) if one.name not in PERSONAL}
+
+    def set_settings(self, settings: Settings, user: str = NOBODY) -> None:
+        """Keep these settings: of those who may not change the installation's, their own. CannotWrite, NotAllowed."""
+        self.changed(settings, user)
+        target = self._own_settings(user) if self._second(user) else self._settings_file
+        kept = {name: value for name, value in to_mapping(settings).items() if name in PERSONAL or not self._second(user)}
+        whole = target.with_name(f".{uuid.uuid4().hex}.partial")
         try:
-            self.data.mkdir(parents=True, exist_ok=True)
-            whole.write_text(json.dumps(to_mapping(settings), ensure_ascii=False, indent=1), encoding="utf-8")
-            os.replace(whole, self._settings_file)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            whole.write_text(json.dumps(kept, ensure_ascii=False, indent=1), encoding="utf-8")
+            os.replace(whole, target)
         except OSError as error:
-            raise CannotWrite(f"{self._settings_file} cannot be written ({error.strerror}): check that its folder may be.") from error
+            raise CannotWrite(f"{target} cannot be written ({error.strerror}): check that its folder may be.") from error
         finally:
             with suppress(OSError):  # where the folder cannot be made, there is nothing to tidy up either
                 whole.unlink()
 
-    def checking(self) -> bool:
-        """Whether results are checked."""
-        return self.settings().check
-
     # ---- what can be done
 
-    def defaults(self) -> MakingOptions:
-        """What the page begins with."""
-        settings, side = self.settings(), self.app.native_size
+    def defaults(self, user: str = NOBODY) -> MakingOptions:
+        """What a user's page begins with."""
+        settings, side = self.settings(user), self.app.native_size
         return MakingOptions(width=side, height=side, steps=settings.steps, sampler=settings.sampler, weight=settings.weight)
 
-    def readiness(self) -> tuple[Ready, ...]:
+    def everything_ready(self) -> tuple[Ready, ...]:
         """What is there and what is missing."""
         files = [Path(str(path)) for path in self.app.files]
         return readiness(self, note=self.app.note, files=files, models=self.app.choice.models, folders=self._analyser_folders())
-
-    def look(self, photos: Sequence[Picture], *, adapter: str = AUTO, analyser: str = AUTO, face: int = 0) -> list[Seen]:
-        """Vet photos: one report and thumbnail each."""
-        try:
-            encoder = self.encoder(self.adapter(adapter))
-        except (BadWeights, MissingPackage) as error:
-            log.debug("Photos are looked at without comparing persons: %s", error)
-            encoder = None
-        return seen_in(photos, self.analyser(analyser), encoder, face=face)
-
-    def save_person(
-        self, name: str, photos: Sequence[Picture], *, adapter: str = AUTO, analyser: str = AUTO, face: int = 0,
-        consent: bool = False, keep_photos: bool = False, replace: bool = False,
-    ) -> Saved:  # fmt: skip
-        """Add a person to the library. BadInput without consent."""
-        network = self.adapter(adapter)
-        eyes = Eyes(analyser=self.analyser(analyser), encoder=self.encoder(network), adapter=network)
-        return keep(eyes, self.library(), name, photos, face=face, consent=consent, keep_photos=keep_photos, replace=replace)
 
     def demo_person(self) -> tuple[Picture, ...]:
         """Photos of the person to try things with: drawn ones for the trained demo model."""
@@ -207,19 +177,23 @@ class StudioAlone:
         """Empty, or that there is no openpose ControlNet."""
         return "" if openpose(self.host.controlnets()) else NO_OPENPOSE.format(folder=self.app.folders.controlnets)
 
-    def safety(self) -> str:
-        """Which check is at work."""
-        return safety_sentence(self.checker(), switched_on=self.checking())
-
-    def user(self, request: Any) -> str:
-        """Who is logged in; nobody in particular without a log-in."""
-        return str(getattr(request, "username", None) or NOBODY)
-
     def send_to(self) -> tuple[str, ...]:
         """There are no other tabs."""
         return ()
 
+    def places(self) -> list[Path]:
+        """The folders of data, models and results, and those of the weights."""
+        given = [Path(str(path)).parent for path in self.app.files]
+        return [self.data, self.app.choice.models, self.app.choice.scratch, self.history().folder, *given]
+
     # ---- below
+
+    def _second(self, user: str) -> bool:
+        """Whether it is an account that is not the first."""
+        return self.door.login and not self.door.owner(user)
+
+    def _own_settings(self, user: str) -> Path:
+        return self.data / "settings" / f"{owner(user)}.json"
 
     @property
     def _facechain(self) -> Path:
@@ -254,13 +228,16 @@ class StudioAlone:
     def _demo_eyes(self) -> bool:
         return self.app.demo and "demo" in self.analysers()
 
-    def _once(self, kind: str, key: Any, make: Callable[[], T]) -> T:
-        """What was made for the key; the one before it of the same kind is let go first. Who waits for one kind holds up no other."""
-        with self._locks[kind]:
-            if kind not in self._loaded or self._loaded[kind][0] != key:
-                self._loaded.pop(kind, None)
-                self._loaded[kind] = (key, make())
-            return self._loaded[kind][1]
+
+def _kept(path: Path, base: Settings) -> Settings:
+    """The settings of a file over others; those others where it is not in order, which is logged."""
+    try:
+        return from_mapping(Settings, to_mapping(base) | json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return base
+    except (OSError, ValueError, TypeError, AttributeError, BadInput) as error:
+        log.warning("%s cannot be used, the defaults are: %s", path, error)
+        return base
 
 
 @lru_cache(maxsize=1)

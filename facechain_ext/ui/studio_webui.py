@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from facechain_ext.errors import BadInput, BadWeights, MissingPackage, UnsupportedModel
 from facechain_ext.faces.nudity import checker_folder, picture_check
 from facechain_ext.hosts import webui
 from facechain_ext.hosts.webui_host import WebUIHost, output_folder
 from facechain_ext.log import log
-from facechain_ext.options import check_value, fields_of, to_mapping
+from facechain_ext.options import check_value, fields_of
 from facechain_ext.store.history import History
-from facechain_ext.store.library import Library
-from facechain_ext.ui.binding import bound
-from facechain_ext.ui.jobs import Jobs
+from facechain_ext.store.names import NOBODY
+from facechain_ext.ui.accounts import door
+from facechain_ext.ui.ids import PREFIX
 from facechain_ext.ui.loaded import loaded, model_folders
-from facechain_ext.ui.readiness import Ready, readiness, safety_sentence
-from facechain_ext.ui.settings import keep, models_folder, setting, shared_models
-from facechain_ext.ui.studio import NOBODY, Settings
+from facechain_ext.ui.readiness import Ready, readiness
+from facechain_ext.ui.settings import frozen, keep, models_folder, people_folder, setting, shared_models
+from facechain_ext.ui.studio import Settings
+from facechain_ext.ui.studio_base import StudioBase
 from facechain_ext.weights.locate import encoder_file, found
 from facechain_ext.workflows.infotext import parse_info
-from facechain_ext.workflows.looking import Seen, seen_in
 from facechain_ext.workflows.lora_files import LoraFile, install, lora_file
 from facechain_ext.workflows.making import AUTO, MakingOptions, Picture
 from facechain_ext.workflows.own_styles import OwnStyles
-from facechain_ext.workflows.persons import Eyes
-from facechain_ext.workflows.persons import keep as keep_person
-from facechain_ext.workflows.styles import Bound
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -39,23 +34,19 @@ if TYPE_CHECKING:
     from facechain_ext.engine.encoder import FaceEncoder
     from facechain_ext.faces.types import FaceAnalyser, PictureCheck
     from facechain_ext.hosts.types import Listed
-    from facechain_ext.store.library import Saved
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "astronaut.png"
 OURS = "FaceChain"
 """The folder of results beside the host's own."""
 TABS = ("txt2img", "img2img", "inpaint", "extras")
-T = TypeVar("T")
 
 
-class StudioWebUI:
+class StudioWebUI(StudioBase):
     """ui.studio.Studio over the WebUI of this process."""
 
     def __init__(self) -> None:
         self.host = WebUIHost()
-        self._lock = threading.RLock()
-        self._kept: dict[str, tuple[Any, Any]] = {}
-        self.jobs = Jobs(self)
+        super().__init__(door())
 
     @property
     def kind(self) -> Literal["a1111", "forge"]:
@@ -92,9 +83,9 @@ class StudioWebUI:
 
     # ---- what is kept
 
-    def library(self) -> Library:
-        """The saved persons, the panel's too."""
-        return loaded.library()
+    def people_folder(self) -> Path:
+        """Where the persons are saved, the panel's too."""
+        return people_folder()
 
     def history(self) -> History:
         """The results, in a folder of ours beside the host's own pictures."""
@@ -105,17 +96,12 @@ class StudioWebUI:
         """The styles of one's own."""
         return OwnStyles(models_folder() / "styles")
 
-    def styles(self) -> tuple[Bound, ...]:
-        """Presets and own styles, each with the LoRA it means; bound anew only where a file has changed."""
-        own, listed = self.own_styles().styles(), self.loras()
-        return self._once("styles", (own, listed), lambda: bound(own, listed))
-
     def loras(self) -> tuple[Listed, ...]:
         """The LoRAs the host lists."""
         return tuple(self.host.listed_loras())
 
-    def settings(self) -> Settings:
-        """The host's settings of ours; one that is not in order is left out and logged."""
+    def settings(self, user: str = NOBODY) -> Settings:
+        """The host's settings of ours, everybody's; one that is not in order is left out and logged."""
         values = {}
         for declared in fields_of(Settings):
             value = setting(declared.name, declared.default)
@@ -128,48 +114,33 @@ class StudioWebUI:
                 log.warning("A setting cannot be used, its default is: %s", error)
         return Settings(**values)
 
-    def set_settings(self, settings: Settings) -> None:
-        """Keep these settings in the host's file."""
-        keep(to_mapping(settings))
+    def fixed(self, user: str) -> dict[str, str]:
+        """What the host's command line has frozen: like all its settings, the others are for everybody who may see its page."""
+        why = {one.name: frozen(f"{PREFIX}_{one.name}", PREFIX) for one in fields_of(Settings)}
+        return {name: sentence for name, sentence in why.items() if sentence}
 
-    def checking(self) -> bool:
-        """Whether results are checked."""
-        return self.settings().check
+    def set_settings(self, settings: Settings, user: str = NOBODY) -> None:
+        """Keep these settings in the host's file. NotAllowed."""
+        changes = self.changed(settings, user)
+        if changes:
+            keep(changes)
 
     # ---- what can be done
 
-    def defaults(self) -> MakingOptions:
-        """What the page begins with."""
+    def defaults(self, user: str = NOBODY) -> MakingOptions:
+        """What a user's page begins with."""
         from modules import shared
 
-        settings, samplers = self.settings(), self.host.samplers()
+        settings, samplers = self.settings(user), self.host.samplers()
         return MakingOptions(
             steps=settings.steps, sampler=settings.sampler if settings.sampler in samplers else samplers[0], weight=settings.weight,
             clip_skip=int(getattr(shared.opts, "CLIP_stop_at_last_layers", 1)),
         )  # fmt: skip
 
-    def readiness(self) -> tuple[Ready, ...]:
+    def everything_ready(self) -> tuple[Ready, ...]:
         """What is there and what is missing."""
         rest = readiness(self, note="", files=(), models=shared_models(), folders=model_folders())
         return (self._checkpoint(), self._adapter(), self._encoder(), *rest)
-
-    def look(self, photos: Sequence[Picture], *, adapter: str = AUTO, analyser: str = AUTO, face: int = 0) -> list[Seen]:
-        """Vet photos: one report and thumbnail each."""
-        try:
-            encoder = self.encoder(self.adapter(adapter))
-        except (BadWeights, MissingPackage) as error:
-            log.debug("Photos are looked at without comparing persons: %s", error)
-            encoder = None
-        return seen_in(photos, self.analyser(analyser), encoder, face=face)
-
-    def save_person(
-        self, name: str, photos: Sequence[Picture], *, adapter: str = AUTO, analyser: str = AUTO, face: int = 0,
-        consent: bool = False, keep_photos: bool = False, replace: bool = False,
-    ) -> Saved:  # fmt: skip
-        """Add a person to the library. BadInput without consent."""
-        network = self.adapter(adapter)
-        eyes = Eyes(analyser=self.analyser(analyser), encoder=self.encoder(network), adapter=network)
-        return keep_person(eyes, self.library(), name, photos, face=face, consent=consent, keep_photos=keep_photos, replace=replace)
 
     def demo_person(self) -> tuple[Picture, ...]:
         """The example photo."""
@@ -205,17 +176,15 @@ class StudioWebUI:
         """Empty, or why no pose can be followed here and what to do."""
         return self.host.poses_possible()
 
-    def safety(self) -> str:
-        """Which check is at work."""
-        return safety_sentence(self.checker(), switched_on=self.checking())
-
-    def user(self, request: Any) -> str:
-        """Who is logged in; nobody in particular where the page has no log-in."""
-        return str(getattr(request, "username", None) or NOBODY)
-
     def send_to(self) -> tuple[str, ...]:
         """The host's tabs that take a picture."""
         return TABS
+
+    def places(self) -> list[Path]:
+        """The folders of models and results."""
+        folders = self.host.folders
+        given = (folders.loras, folders.checkpoints, folders.controlnets)
+        return [shared_models(), models_folder(), output_folder(), self.history().folder, *(one for one in given if one is not None)]
 
     # ---- below
 
@@ -241,14 +210,6 @@ class StudioWebUI:
             return Ready(name="encoder", there=True, needed=True, sentence=encoder_file(models_folder()).name)
         except BadWeights as error:
             return Ready(name="encoder", there=False, needed=True, sentence=str(error))
-
-    def _once(self, kind: str, key: Any, make: Callable[[], T]) -> T:
-        """What was made for the key; what was kept of the same kind before it is let go."""
-        with self._lock:
-            if kind not in self._kept or self._kept[kind][0] != key:
-                self._kept.pop(kind, None)
-                self._kept[kind] = (key, make())
-            return self._kept[kind][1]
 
 
 @cache

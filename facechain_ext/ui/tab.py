@@ -93,6 +93,7 @@ class Tab:
         self.setup.connect(self._fill)
         arrives = self.wires["arrive"].click
         self.wires.on(arrives, self.defaults, [], [self.wires[name] for name in DEFAULTS], self.wires["first-trouble"])
+        self.wires.on(arrives, self.setup.arrived, [], [*self.setup.controls, self.wires["settings-save"], self.wires["settings-fixed"]])
         self._fill(arrives)
         self._fill_people(pages[1].select)
         self._fill_history(pages[2].select)
@@ -131,9 +132,9 @@ class Tab:
         """Tells the page's script in which language it is read."""
         return f'<template class="facechain-hello" data-language="{visitor.language}"></template>'
 
-    def defaults(self, _visitor: Visitor) -> tuple[Any, ...]:
+    def defaults(self, visitor: Visitor) -> tuple[Any, ...]:
         """What the Portrait page begins with, where the settings have changed since it was built: a late answer undoes nobody's typing."""
-        found = self.wires.studio.defaults()
+        found = self.wires.studio.defaults(visitor.user)
         built = {name: option_of(name).default for name in DEFAULTS} | self.portrait.starts
         new = {name: getattr(found, name) for name in DEFAULTS}
         return tuple(gr.update() if value == built[name] else gr.update(value=value) for name, value in new.items())

@@ -41,6 +41,7 @@ class HistoryPage:
         wires.state("place", Place())
         wires.state("entry", 0)
         with gr.Column(elem_classes=["facechain-history"]):
+            wires.open_door()
             self._filters()
             wires.trouble("history-trouble")
             with gr.Row(elem_classes=["facechain-split"], equal_height=False):

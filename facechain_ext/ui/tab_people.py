@@ -31,6 +31,7 @@ class People:
         self.wires, self.who = wires, who
         wires.state("shown", "")
         wires.state("new-files", [])
+        wires.open_door()
         with gr.Row(elem_classes=["facechain-split", "facechain-people"], equal_height=False):
             with gr.Column(min_width=0, elem_classes=["facechain-list"]):
                 wires.html("people")
@@ -105,7 +106,7 @@ class People:
 
     def box(self, visitor: Visitor, name: str = "", said: str = "") -> tuple[Any, ...]:
         """Everybody, and what can be done with the one of that name."""
-        people = self.wires.studio.library().people()
+        people = self.wires.studio.library(visitor.user).people()
         one = next((person for person in people if person.name == name), None)
         others = [person.name for person in people if person.name != name]
         return (
@@ -142,17 +143,17 @@ class People:
 
     def picked(self, visitor: Visitor, sent: str) -> tuple[Any, ...]:
         """A person was pressed."""
-        return self.box(visitor, self.wires.studio.library().person(first_line(sent)).name)
+        return self.box(visitor, self.wires.studio.library(visitor.user).person(first_line(sent)).name)
 
     def renamed(self, visitor: Visitor, name: str, new: str) -> tuple[Any, ...]:
         """A person has another name now."""
-        return self.box(visitor, self.wires.studio.library().rename(name, new or "").name)
+        return self.box(visitor, self.wires.studio.library(visitor.user).rename(name, new or "").name)
 
     def merged(self, visitor: Visitor, name: str, other: str | None) -> tuple[Any, ...]:
         """Two entries of one person become one, under the name of the one that is shown."""
         if not other:
             raise BadInput("Choose who is the same person first.")
-        library = self.wires.studio.library()
+        library = self.wires.studio.library(visitor.user)
         alike = library.alike([name, other])
         one = library.merge([name, other], name)
         doubtful = alike is not None and alike < ALIKE
@@ -162,18 +163,18 @@ class People:
     def deleted(self, visitor: Visitor, sent: str) -> tuple[Any, ...]:
         """A person is deleted for good, after the page asked."""
         name = first_line(sent)
-        self.wires.studio.library().delete(name)
+        self.wires.studio.library(visitor.user).delete(name)
         return self.box(visitor, "", good(say("deleted", visitor.language, name=name)))
 
-    def exported(self, _visitor: Visitor, sent: str) -> tuple[str, str]:
+    def exported(self, visitor: Visitor, sent: str) -> tuple[str, str]:
         """One person, or everybody, as a file to download."""
-        name = first_line(sent)
-        return self.wires.hand("people.zip", lambda target: self.wires.studio.library().exported([name] if name else None, target))
+        name, library = first_line(sent), self.wires.studio.library(visitor.user)
+        return self.wires.hand("people.zip", lambda target: library.exported([name] if name else None, target))
 
     def imported(self, visitor: Visitor, file: Any) -> tuple[Any, ...]:
         """People of an exported file are taken in."""
         with received(file) as found:
-            new = self.wires.studio.library().imported(next(iter(found), Path()))
+            new = self.wires.studio.library(visitor.user).imported(next(iter(found), Path()))
         said = say("tab.people_imported", visitor.language, names=", ".join(one.name for one in new))
         return gr.update(value=None), *self.box(visitor, new[0].name if new else "", good(said))
 
@@ -196,6 +197,7 @@ class People:
     ) -> tuple[Any, ...]:
         """The person is in the library."""
         one = self.wires.studio.save_person(
+            visitor.user,
             name or "",
             pictures_of(self.wires, files),
             adapter=adapter,

@@ -82,7 +82,7 @@ class Pictures:
 
         studio = self.wires.studio
         entry = studio.history().get(visitor.user, int(first_line(sent) or 0))
-        found = again(entry, studio)
+        found = again(entry, studio, visitor.user)
         photos = studio.jobs.photos(visitor.user, found.photos)
         order = found.order(photos)
         options = replace(order.options, count=VARIATIONS if seed == -1 else 1, choose=ALL, seed=entry.seed if seed is None else seed)
@@ -112,6 +112,7 @@ class Pictures:
 
     def shown(self, visitor: Visitor, state: State, picked: int) -> tuple[Any, ...]:
         """Stage, results, version, selected entry, and a sign that the answer came."""
+        state = replace(state, error=self.wires.studio.told(state.error, visitor.user))
         return stage(state, visitor.language), *self._results(visitor, state, picked, settled=True), pulse()
 
     def _results(self, visitor: Visitor, state: State, picked: int, *, settled: bool) -> tuple[str, int, int]:

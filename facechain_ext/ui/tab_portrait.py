@@ -166,7 +166,7 @@ class Portrait:
         who, style = self.against(visitor, values)
         if who or style:
             return *stay(len(BEGUN) + 2), bad(who, visitor.language), bad(style, visitor.language)
-        lacking = next((one for one in self.wires.studio.readiness() if one.needed and not one.there), None)
+        lacking = next((one for one in self.wires.studio.readiness(visitor.user) if one.needed and not one.there), None)
         if lacking is not None:
             raise BadInput(f"{lacking.sentence} {lacking.advice}".strip())
         return *self.pictures.start(visitor, self.order(values)), "", "", "", ""
@@ -260,7 +260,7 @@ class Portrait:
         first = html.opener(say("tab.step_photo", language), "drop", kind="facechain-primary") + demo + people
         count = say("tab.step_style_count", language, here=here, count=len(bound))
         second = f"<p>{escape(count)}</p>{html.lead(say('tab.step_style_hint', language))}"
-        third = "".join(readiness(one.there, one.needed, one.sentence, one.advice, language) for one in studio.readiness())
+        third = "".join(readiness(one.there, one.needed, one.sentence, one.advice, language) for one in studio.readiness(visitor.user))
         cells = [step(1, say("tab.step_who", language), first), step(2, say("tab.step_style", language), second)]
         cells.append(step(3, say("tab.step_make", language), f'<ul class="facechain-ready">{third}</ul>'))
         return f'<section class="facechain-steps"><h2>{escape(say("tab.welcome", language))}</h2><div>{"".join(cells)}</div></section>'

@@ -34,10 +34,13 @@ class Setup:
     def __init__(self, wires: Wires) -> None:
         self.wires = wires
         self.fields = {one.name: one for one in fields_of(Settings)}
-        now = wires.studio.settings()
+        now = self.starts = wires.studio.settings()
+        wires.open_door()
         with gr.Row(elem_classes=["facechain-split", "facechain-setup"], equal_height=False):
             with gr.Column(min_width=0, elem_classes=["facechain-list"]):
                 for group, names in GROUPS.items():
+                    if group == "backends":  # from here on they are the installation's
+                        wires.html("settings-fixed")
                     with gr.Column(elem_classes=["facechain-group"]):
                         title(f"tab.setup_{group}")
                         for name in names:
@@ -87,10 +90,23 @@ class Setup:
         known = dict(zip(self.fields, values, strict=True))
         ints = {name: int(value) if self.fields[name].kind is int else value for name, value in known.items()}
         floats = {name: float(value) if self.fields[name].kind is float else value for name, value in ints.items()}
-        settings = from_mapping(Settings, floats)
-        self.wires.studio.set_settings(settings)
+        studio, user = self.wires.studio, visitor.user
+        fixed = {name: getattr(studio.settings(user), name) for name in studio.fixed(user)}  # a page may show how they were
+        settings = from_mapping(Settings, {**floats, **fixed})
+        studio.set_settings(settings, user)
         visitor = visitor if settings.language == AUTO else replace(visitor, language=settings.language)
         return good(say("tab.settings_saved", visitor.language)), *self.opened(visitor)
+
+    def arrived(self, visitor: Visitor) -> tuple[Any, ...]:
+        """The settings as they are for this visitor, those fixed that are not for them to change, and why."""
+        now, fixed = self.wires.studio.settings(visitor.user), self.wires.studio.fixed(visitor.user)
+        updates = []
+        for name in self.fields:
+            value = getattr(now, name)
+            new = {} if value == getattr(self.starts, name) else {"value": value}
+            updates.append(gr.update(**new, interactive=name not in fixed))
+        why = "".join(html.lead(translate_all(one, visitor.language)) for one in dict.fromkeys(fixed.values()))
+        return *updates, gr.update(interactive=len(fixed) < len(self.fields)), why
 
     def opened(self, visitor: Visitor) -> tuple[str, str]:
         """What is there and missing, the folders, and which check is at work."""
@@ -99,14 +115,16 @@ class Setup:
     def there(self, visitor: Visitor) -> str:
         """What is there and missing, and the folders."""
         language, studio = visitor.language, self.wires.studio
-        rows = [readiness(one.there, one.needed, one.sentence, one.advice, language) for one in studio.readiness()]
+        rows = [readiness(one.there, one.needed, one.sentence, one.advice, language) for one in studio.readiness(visitor.user)]
         folders = studio.host.folders
         known = {
             say("tab.folder_models", language): folders.models, say("tab.folder_loras", language): folders.loras,
-            say("tab.folder_results", language): studio.history().folder, say("tab.folder_people", language): studio.library().folder,
+            say("tab.folder_results", language): studio.history().folder,
+            say("tab.folder_people", language): studio.library(visitor.user).folder,
             say("tab.folder_styles", language): studio.own_styles().folder,
         }  # fmt: skip
-        return f'<ul class="facechain-ready">{"".join(rows)}</ul>{html.table({key: str(value) for key, value in known.items() if value})}'
+        shown = {key: studio.told(str(value.absolute()), visitor.user) for key, value in known.items() if value}
+        return f'<ul class="facechain-ready">{"".join(rows)}</ul>{html.table(shown)}'
 
     def safety(self, visitor: Visitor) -> str:
         """Which check is at work, and what cannot be switched off."""

@@ -99,7 +99,7 @@ class Who:
 
     def faces(self, visitor: Visitor, chosen: str) -> str:
         """The saved persons."""
-        people = self.wires.studio.library().people()
+        people = self.wires.studio.library(visitor.user).people()
         return html.faces(
             [html.person_button(one.name, one.thumbnail, one.name == chosen) for one in people], say("tab.saved_people", visitor.language)
         )
@@ -130,7 +130,7 @@ class Who:
     def chosen(self, visitor: Visitor, sent: str, before: str) -> tuple[Any, ...]:
         """A saved person was chosen; pressed once more, nobody is."""
         name = first_line(sent)
-        return self._now(visitor, [], "" if name == before else self.wires.studio.library().person(name).name)
+        return self._now(visitor, [], "" if name == before else self.wires.studio.library(visitor.user).person(name).name)
 
     def look(self, visitor: Visitor, files: Sequence[str], face: float, adapter: str, analyser: str, channel: str = "photo") -> str:
         """The photos with what was seen in each."""
@@ -147,7 +147,7 @@ class Who:
     ) -> tuple[str, str]:
         """The person of the photos is kept in the library."""
         one = self.wires.studio.save_person(
-            name or "", pictures_of(self.wires, files), adapter=adapter or AUTO, analyser=analyser or AUTO, face=int(face),
+            visitor.user, name or "", pictures_of(self.wires, files), adapter=adapter or AUTO, analyser=analyser or AUTO, face=int(face),
             consent=bool(consent), keep_photos=bool(keep),
         )  # fmt: skip
         return good(say("saved", visitor.language, name=one.name)), self.faces(visitor, "")

@@ -59,6 +59,13 @@ class Wires:
         """A place for HTML that begins with the dictionary's words in English; the page translates them, here and in nothing else."""
         return self.html(name, value, classes=["facechain-built"])
 
+
+    def open_door(self) -> None:
+        """Where strangers may come in and are the same person as everybody else: a line that says so."""
+        if self.studio.door.open:
+            how = say("tab.open_alone" if self.studio.kind == "standalone" else "tab.open_webui", ENGLISH)
+            fixed(f'<p class="facechain-warning">{escape(how)}</p>')
+
     def channel(self, name: str) -> Any:
         """What `data-do="name"` on the page sends its `data-value` through."""
         return self.put(f"do-{name}", gr.Textbox(value="", show_label=False, elem_id=element(TAB, f"do-{name}")))
@@ -94,9 +101,10 @@ class Wires:
 
     def visitor(self, request: gr.Request | None) -> Visitor:
         """Who sent a request."""
-        chosen = self.studio.settings().language
+        user = self.studio.user(request)
+        chosen = self.studio.settings(user).language
         fixed = localization() if chosen == AUTO else chosen
-        return Visitor(user=self.studio.user(request), language=languages(fixed, accepted(request)))
+        return Visitor(user=user, language=languages(fixed, accepted(request)))
 
     def on(self, event: Any, answer: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any], trouble: Any = None) -> Any:
         """After an event, give `answer` the visitor and the inputs' values; what goes wrong is said in `trouble`."""
@@ -113,7 +121,7 @@ class Wires:
                 found, said = answer(visitor, *values), ""
             except FaceChainError as error:
                 log.info("%s", error)
-                found, said = tuple(refused), bad(str(error), visitor.language)
+                found, said = tuple(refused), bad(self.studio.told(str(error), visitor.user), visitor.language)
             except Exception:  # noqa: BLE001  # the edge: whatever it is, the page says so and keeps what it holds
                 log.exception("The page's request failed.")
                 found, said = tuple(refused), bad(say("tab.unexpected", visitor.language), visitor.language)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from facechain_ext.options import fields_of
+from facechain_ext.store.names import NOBODY
+from facechain_ext.ui.accounts import page_accounts
 from facechain_ext.ui.loaded import loaded
 from facechain_ext.ui.request import PanelOptions, PersonOptions
 from facechain_ext.ui.settings import models_folder
@@ -41,8 +43,8 @@ def plots() -> list[Any]:
 
 
 def axes(plot: Any) -> list[Any]:
-    """One axis per option that is worth a plot."""
-    choices: dict[str, Callable[[], list[str]]] = {"adapter": adapters, "name": names}
+    """One axis per option that is worth a plot. With log-ins names are typed: the plot does not tell whose list it asks for."""
+    choices: dict[str, Callable[[], list[str]]] = {"adapter": adapters} | ({} if page_accounts() else {"name": names})
     declared = [
         one for cls, wanted in ((PersonOptions, OF_PERSON), (PanelOptions, OF_PANEL)) for one in fields_of(cls) if one.name in wanted
     ]
@@ -69,5 +71,5 @@ def adapters() -> list[str]:
 
 
 def names() -> list[str]:
-    """Names of the saved persons."""
-    return [one.name for one in loaded.library().people()]
+    """Names of the persons saved on a page without log-in."""
+    return [one.name for one in loaded.library(NOBODY).people()]

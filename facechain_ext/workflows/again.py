@@ -19,6 +19,7 @@ from facechain_ext.workflows.styles import Bound
 from facechain_ext.workflows.wording import NEGATIVE
 
 if TYPE_CHECKING:
+    from facechain_ext.store.library import Library
     from facechain_ext.store.records import Entry
 
 WEBUI: Mapping[str, tuple[str, type]] = {
@@ -47,8 +48,11 @@ SIZE = re.compile(r"(\d+)x(\d+)")
 Loras = dict[str, float]
 
 
-def again(picture: Entry | str, room: Room) -> Again:
-    """The order that a picture of the history (or an info text alone) states, for one picture of that seed. BadInput where it has none."""
+def again(picture: Entry | str, room: Room, user: str) -> Again:
+    """The order that a picture of the history (or an info text alone) states, for one picture of that seed, asked for by a user.
+
+    BadInput where it has none.
+    """
     prompt, negative, said = parse_info(picture if isinstance(picture, str) else picture.info)
     if "FaceChain weight" not in said or "FaceChain photos" not in said:
         raise BadInput("This picture does not say how FaceChain made it: choose one from the history.")
@@ -62,7 +66,7 @@ def again(picture: Entry | str, room: Room) -> Again:
     loras = _tags(prompt, but=_tags(options.prompt))
     style, weight, bare = _style(said.get(STYLE, ""), loras, room.styles(), notes)
     options = replace(options, without_lora=bare)
-    person = _person(said, room, notes)
+    person = _person(said, room.library(user), notes)
     pose = None if isinstance(picture, str) else _pose(picture.path)
     if POSE in said and pose is None:
         notes.append("The pose picture is not kept: give it again.")
@@ -142,9 +146,9 @@ def _pose_weight(said: Mapping[str, str]) -> float:
     return _weight(found[1] if found else None)
 
 
-def _person(said: Mapping[str, str], room: Room, notes: list[str]) -> str:
+def _person(said: Mapping[str, str], library: Library, notes: list[str]) -> str:
     """The saved person: known by the photos, else of the same name."""
-    library, name = room.library(), said.get(PERSON, "")
+    name = said.get(PERSON, "")
     known = library.known_by(said["FaceChain photos"].split())
     if known is not None:
         return known.name

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from facechain_ext.errors import FaceChainError, Interrupted, OutOfMemory, PictureFailed, Skipped
 from facechain_ext.log import log
+from facechain_ext.store.names import NOBODY
 from facechain_ext.store.records import Record
 from facechain_ext.workflows import safety
 from facechain_ext.workflows.infotext import NOTE, info_text, lora_name
@@ -24,7 +25,6 @@ from facechain_ext.workflows.orders import (
     MOST_PHOTOS,
     MOST_PICTURES,
     MOST_TRIES,
-    NOBODY,
     UNTIL,
     Again,
     Chosen,
@@ -63,7 +63,7 @@ def make(order: Order, room: Room, user: str, report: Report | None = None) -> I
 
     Any FaceChainError; what was told before it is kept. Once interrupted, it chooses among what is finished before Interrupted is raised.
     """
-    plan = planned(order, room)
+    plan = planned(order, room, user)
     yield Known(
         judge=plan.who.judge.encoder, between=plan.who.judge.between, notes=plan.notes, minor=plan.rules.minor, seed=plan.request.seed,
         pictures=plan.total, photos=plan.who.identity.photos,

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from facechain_ext.workflows.styles import Bound
 
 AUTO = "auto"
-NOBODY = "local"
-"""The user of a page without log-in."""
 ALL, BEST, UNTIL = "all", "best", "until"
 MOST_PHOTOS, MOST_PICTURES, MOST_TRIES = 6, 16, 64
 
@@ -204,8 +202,8 @@ class Room(Protocol):
         """The face analysis of that name. BadInput, MissingPackage."""
         ...
 
-    def library(self) -> Library:
-        """The saved persons."""
+    def library(self, user: str) -> Library:
+        """The persons this user saved."""
         ...
 
     def history(self) -> History:

@@ -54,14 +54,14 @@ class Plan:
         return options.count if options.choose == ALL else max(options.most, options.count)
 
 
-def planned(order: Order, room: Room) -> Plan:
+def planned(order: Order, room: Room, user: str) -> Plan:
     """Look at the person and the words, and say what is to be painted. Any FaceChainError; nothing is painted yet."""
     options = order.options
     style = _style(order, room.styles())
     loras = _loras(order, style, room.loras())
     adapter = room.adapter(options.adapter)
     eyes = Eyes(analyser=room.analyser(options.analyser), encoder=room.encoder(adapter), adapter=adapter)
-    library = room.library()
+    library = room.library(user)
     who = from_photos(eyes, order.photos, library, face=options.face) if order.photos else from_library(eyes, library, order.person)
     check = room.checker()
     prompt = _worded(options, style, who)

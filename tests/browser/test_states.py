@@ -342,7 +342,22 @@ def test_people_travel_as_a_file(lived_in, visit, photos):
     file = photos[0].with_name("people.zip")
     given.value.save_as(file)
     page.shot("people")
-    lived_in.library().delete("Ben")
+    lived_in.library("local").delete("Ben")
     page.give("people-drop", file)
     page.says("people", "Taken in: Anna, Ben")
-    assert [one.name for one in lived_in.library().people()] == ["Anna", "Ben"]
+    assert [one.name for one in lived_in.library("local").people()] == ["Anna", "Ben"]
+
+
+def test_settings_that_are_somebody_elses_cannot_be_touched(lived_in, visit):
+    why = "Only anna, the first account, can change this."
+    lived_in.frozen = dict.fromkeys(("check", "adapter", "analyser", "outputs"), why)
+    page = visit()
+    page.turn(3)
+    page.says("settings-fixed", why)
+    assert page.part("setting-outputs").locator("input, textarea").first.is_disabled()
+    assert page.part("setting-check").locator("input").is_disabled()
+    page.number("setting-steps", 12)
+    page.part("settings-save").click()
+    page.says("settings-said", "The settings are kept")
+    assert lived_in.settings().steps == 12
+    page.shot("settings-fixed")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from facechain_ext.store.history import History
-from facechain_ext.store.library import Library
+from facechain_ext.store.library import Library, library_of
 from facechain_ext.workflows.infotext import parse_info
 from facechain_ext.workflows.own_styles import OwnStyles
 
@@ -15,8 +15,8 @@ class Kept:
 
     folder: Path
 
-    def library(self) -> Library:
-        return Library(self.folder / "people")
+    def library(self, user: str) -> Library:
+        return library_of(user, self.folder / "people")
 
     def history(self) -> History:
         return History(self.folder / "outputs", parse_info)

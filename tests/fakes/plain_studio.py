@@ -14,10 +14,12 @@ import torch
 from PIL import Image
 
 from facechain_ext.engine.identity import Identity
-from facechain_ext.errors import BadInput
+from facechain_ext.errors import BadInput, NotAllowed
 from facechain_ext.hosts.types import Folders, Listed
 from facechain_ext.store.library import Addition, Saved
+from facechain_ext.store.names import NOBODY
 from facechain_ext.store.records import Record
+from facechain_ext.ui.door import Door, without_places
 from facechain_ext.ui.jobs import State
 from facechain_ext.ui.studio import Ready, Settings
 from facechain_ext.workflows.looking import png
@@ -66,6 +68,7 @@ class FakeJobs:
     studio: FakeStudio
     states: dict[str, State] = field(default_factory=dict)
     at_once: bool = True
+    looks: int = -1  # after how many looks a job that is not done at once is done; -1: when somebody says so
 
     def start(self, user: str, order: Order) -> str:
         id = f"job{len(self.states) + 1}"
@@ -95,12 +98,10 @@ class FakeJobs:
         found = self.states.get(id)
         if found is None or found.user != user:
             raise BadInput(f"There is no job {id}: it is too old, or the program was started anew.")
-        return found
-
-    def wait(self, user: str, id: str, version: int, timeout: float) -> State:
-        if not self.state(user, id).over:
+        self.looks -= 1
+        if self.looks == 0:
             self.finish(id)
-        return self.state(user, id)
+        return self.states[id]
 
     def stop(self, user: str, id: str) -> State:
         self.states[id] = replace(self.state(user, id), phase="stopped")
@@ -127,6 +128,7 @@ class FakeStudio(Kept):
         self.host = FakeHost(Folders(models=folder, loras=loras, outputs=folder / "outputs"))
         self.jobs = FakeJobs(self)
         self.looked: list[dict[str, Any]] = []
+        self.kept, self.door = Settings(), Door()
 
     def styles(self) -> tuple[Bound, ...]:
         return bind([*presets(), *self.own_styles().styles()], self.loras())
@@ -140,10 +142,16 @@ class FakeStudio(Kept):
     def analysers(self) -> tuple[str, ...]:
         return ("auto", "embedded")
 
-    def defaults(self) -> MakingOptions:
+    def defaults(self, user: str = NOBODY) -> MakingOptions:
         return MakingOptions(width=64, height=64, steps=2)
 
-    def readiness(self) -> tuple[Ready, ...]:
+    def told(self, text: str, user: str) -> str:
+        return text if self.door.owner(user) else without_places(text, [self.folder])
+
+    def fixed(self, user: str) -> dict[str, str]:
+        return {} if user != "eve" else {"check": "Only the first account can change this."}
+
+    def readiness(self, user: str) -> tuple[Ready, ...]:
         return (Ready(name="adapter", there=True, needed=True, sentence="The adapter small is there."),)
 
     def poses_possible(self) -> str:
@@ -155,7 +163,7 @@ class FakeStudio(Kept):
     def look(self, photos: Sequence[Picture], **how: Any) -> list[Any]:
         raise BadInput("This studio has no eyes.")
 
-    def save_person(self, name: str, photos: Sequence[Picture], *, consent: bool = False, **how: Any) -> Saved:
+    def save_person(self, user: str, name: str, photos: Sequence[Picture], *, consent: bool = False, **how: Any) -> Saved:
         if not consent:
             raise BadInput("A person is saved with consent only.")
         count = len(photos)
@@ -163,7 +171,7 @@ class FakeStudio(Kept):
         marks = tuple(f"{number:012x}" for number in range(count))
         identity = Identity(tokens=tokens, null=tokens * 0, embeddings=torch.ones(count, 4), photos=marks, encoder="enc", adapter="maj0")
         thumbnail = png(Image.new("RGB", (8, 8), "red"))
-        return self.library().add(name, Addition(identity=identity, adapter="small", thumbnail=thumbnail, consent="agreed"))
+        return self.library(user).add(name, Addition(identity=identity, adapter="small", thumbnail=thumbnail, consent="agreed"))
 
     def install_lora(self, path: Path, name: str = "") -> LoraFile:
         assert self.host.folders.loras is not None
@@ -172,13 +180,16 @@ class FakeStudio(Kept):
         return replace(found, path=install(named, self.host.folders.loras))
 
     def user(self, request: Any) -> str:
-        return "local"
+        return NOBODY
 
     def send_to(self) -> tuple[str, ...]:
         return ()
 
-    def settings(self) -> Settings:
-        return Settings()
+    def settings(self, user: str = NOBODY) -> Settings:
+        return self.kept
 
-    def set_settings(self, settings: Settings) -> None:
-        raise BadInput("This studio keeps no settings.")
+    def set_settings(self, settings: Settings, user: str = NOBODY) -> None:
+        for name, why in self.fixed(user).items():
+            if getattr(settings, name) != getattr(self.kept, name):
+                raise NotAllowed(why)
+        self.kept = settings

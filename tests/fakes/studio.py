@@ -19,10 +19,12 @@ from facechain_ext.demo.world import appearance, draw, person, scene
 from facechain_ext.errors import BadInput, CannotWrite
 from facechain_ext.hosts.types import Folders, Listed
 from facechain_ext.store.history import History
-from facechain_ext.store.library import Addition, Library, Saved
+from facechain_ext.store.library import Addition, Library, Saved, library_of
+from facechain_ext.store.names import NOBODY
 from facechain_ext.store.records import Record
+from facechain_ext.ui.door import Door, without_places
 from facechain_ext.ui.jobs import State
-from facechain_ext.ui.studio import NOBODY, Ready, Settings
+from facechain_ext.ui.studio import Ready, Settings
 from facechain_ext.workflows.infotext import parse_info
 from facechain_ext.workflows.looking import Seen
 from facechain_ext.workflows.orders import AUTO, MakingOptions, Order, Picture, Result
@@ -173,9 +175,10 @@ class FakeStudio:
         self.error = ""
         self.notes: tuple[str, ...] = ()
         self.missing: tuple[str, ...] = ()
+        self.frozen: dict[str, str] = {}
+        self.door = Door()
         self._settings = Settings()
         self._history = History(folder / "outputs", parse_info)
-        self._library = Library(folder / "people")
         (folder / "models" / "Lora").mkdir(parents=True)
 
     def keep(self, user: str, order: Order, number: int, likeness: float | None, **more: Any) -> Any:
@@ -213,16 +216,16 @@ class FakeStudio:
         if amount > 24:
             assert self._history.reindex().added == amount - 24
 
-    def person(self, name: str, who: int, *, consent: bool = True) -> Saved:
-        """Somebody in the library."""
+    def person(self, name: str, who: int, *, consent: bool = True, user: str = NOBODY) -> Saved:
+        """Somebody in a user's library."""
         what = Addition(
             identity=identity(who), adapter="adapter_maj", thumbnail=png(drawn(who, 1, 112)),
             consent="The person who saved this states that the pictured person agreed, 2026-11-20." if consent else "",
         )  # fmt: skip
-        return self._library.add(name, what)
+        return self.library(user).add(name, what)
 
-    def library(self) -> Library:
-        return self._library
+    def library(self, user: str) -> Library:
+        return library_of(user, self.folder / "people")
 
     def history(self) -> History:
         return self._history
@@ -253,11 +256,17 @@ class FakeStudio:
     def checking(self) -> bool:
         return self._settings.check
 
-    def defaults(self) -> MakingOptions:
+    def defaults(self, user: str = NOBODY) -> MakingOptions:
         mine = self._settings
         return MakingOptions(width=SIDE, height=SIDE, steps=mine.steps, sampler=mine.sampler, weight=mine.weight)
 
-    def readiness(self) -> tuple[Ready, ...]:
+    def told(self, text: str, user: str) -> str:
+        return text if self.door.owner(user) else without_places(text, [self.folder])
+
+    def fixed(self, user: str) -> dict[str, str]:
+        return self.frozen
+
+    def readiness(self, user: str) -> tuple[Ready, ...]:
         def ready(name: str, good: str, bad: str, advice: str, *, there: bool, needed: bool = True) -> Ready:
             return Ready(name=name, there=there, needed=needed, sentence=good if there else bad, advice=advice)
 
@@ -302,14 +311,14 @@ class FakeStudio:
         return found
 
     def save_person(
-        self, name: str, photos: Sequence[Picture], *, adapter: str = AUTO, analyser: str = AUTO, face: int = 0,
+        self, user: str, name: str, photos: Sequence[Picture], *, adapter: str = AUTO, analyser: str = AUTO, face: int = 0,
         consent: bool = False, keep_photos: bool = False, replace: bool = False,
     ) -> Saved:  # fmt: skip
         if not consent:
             raise BadInput("Nobody is saved unasked: confirm that the person in the photos agrees.")
         if not photos:
             raise BadInput("There is no photo to save a person from: drop one to six photos first.")
-        return self.person(name, len(name) + 40)
+        return self.person(name, len(name) + 40, user=user)
 
     def demo_person(self) -> tuple[Picture, ...]:
         return tuple(Picture(data=photo(ANNA, look), name=f"photo {look}") for look in (1, 2))
@@ -332,15 +341,15 @@ class FakeStudio:
         return "Pictures are checked by the prompt alone: no checker's weights are here."
 
     def user(self, request: Any) -> str:
-        return NOBODY
+        return str(getattr(request, "username", None) or NOBODY)
 
     def send_to(self) -> tuple[str, ...]:
         return ()
 
-    def settings(self) -> Settings:
+    def settings(self, user: str = NOBODY) -> Settings:
         return self._settings
 
-    def set_settings(self, settings: Settings) -> None:
+    def set_settings(self, settings: Settings, user: str = NOBODY) -> None:
         if settings.outputs == "/nowhere":
             raise CannotWrite("The settings cannot be written: check the folder.")
         self._settings = settings

@@ -17,5 +17,8 @@ def webui(request: pytest.FixtureRequest) -> Iterator[WebUI]:
     assert version["checkpoint"] == "supported", version
     assert found.ask("/facechain/v1/adapters")["adapters"], "No adapter is there: make one with `random-weights`, or name its folder."
     found.make()  # the first picture loads the checkpoint
-    yield found
-    found.give_back()
+    try:
+        yield found
+    finally:
+        found.give_back()
+        found.forget_loras()

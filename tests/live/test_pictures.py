@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from tests.live.webui import Pictures, Refused, WebUI, encode, face, mask, person, photo
+from tests.live.webui import LORA, Pictures, WebUI, encode, face, mask, person, photo
 
 TEXTURE = encode(
     Image.fromarray(np.random.default_rng(1).integers(0, 255, (12, 12, 3), np.uint8)).resize((192, 192), Image.Resampling.BICUBIC)
@@ -176,27 +176,14 @@ def test_a_lora_in_the_prompt(webui: WebUI):
 
 def a_lora(webui: WebUI) -> str:
     """A LoRA of random numbers for the running checkpoint, put into the host's folder where it can be reached; else one that is there."""
-    title = webui.ask("/sdapi/v1/options")["sd_model_checkpoint"]
-    models = webui.ask("/sdapi/v1/sd-models")
-    checkpoint = Path(
-        next(model["filename"] for model in models if title in (model["title"], model["model_name"], Path(model["filename"]).name))
-    )
-    folder = lora_folder(webui, checkpoint)
+    checkpoint, folder = webui.checkpoint(), webui.lora_folder()
     if not (checkpoint.is_file() and folder.is_dir()):
         found = [lora["name"] for lora in webui.ask("/sdapi/v1/loras")]
         assert found, "Put an SD1.5 LoRA into the WebUI's folder: it cannot be reached from here."
         return found[0]
-    write_lora(checkpoint, folder / "facechain-live-test.safetensors")
+    write_lora(checkpoint, folder / f"{LORA}.safetensors")
     webui.ask("/sdapi/v1/refresh-loras", {})
-    return "facechain-live-test"
-
-
-def lora_folder(webui: WebUI, checkpoint: Path) -> Path:
-    """As the flags say; Forge fails to tell its flags (its answer's schema is wrong), and there it lies beside that of the checkpoints."""
-    try:
-        return Path(webui.ask("/sdapi/v1/cmd-flags")["lora_dir"])
-    except Refused:
-        return checkpoint.parents[1] / "Lora"
+    return LORA
 
 
 def write_lora(checkpoint: Path, target: Path) -> None:

@@ -1,6 +1,6 @@
 """The tab on a running WebUI, over REST: portraits from order to history, the face as the panel holds it, LoRAs, stopping, the queue.
 
-What is made here is deleted again, but for one LoRA of random numbers in the WebUI's folder.
+What is made here is deleted again; the LoRA of random numbers in the WebUI's folder at the end of the session.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ from PIL import Image
 
 from facechain_ext.workflows.infotext import parse_info
 from tests.live.test_pictures import write_lora
-from tests.live.webui import Refused, WebUI, decode, encode, face, person, photo
+from tests.live.webui import LORA, Refused, WebUI, decode, encode, face, person, photo
 
 V1 = "/facechain/v1"
 SMALL = {"width": 64, "height": 64, "steps": 2, "sampler": "Euler", "seed": 7, "weight": 1.0, "prompt": "a portrait of a person"}
-LORA = "facechain-live-test"
 GREY = encode(Image.new("RGB", (256, 256), (120, 120, 120)))
 
 
@@ -143,12 +142,10 @@ def test_a_saved_person(tab: Tab):
 
 
 def test_a_lora_is_taken_in_and_used(tab: Tab, webui: WebUI, tmp_path: Path):
-    title = webui.ask("/sdapi/v1/options")["sd_model_checkpoint"]
-    models = webui.ask("/sdapi/v1/sd-models")
-    checkpoint = next(one["filename"] for one in models if title in (one["title"], one["model_name"], Path(one["filename"]).name))
-    assert Path(checkpoint).is_file(), "The checkpoint cannot be reached from here, and a LoRA needs its shapes."
+    checkpoint = webui.checkpoint()
+    assert checkpoint.is_file(), "The checkpoint cannot be reached from here, and a LoRA needs its shapes."
     file = tmp_path / f"{LORA}.safetensors"
-    write_lora(Path(checkpoint), file)
+    write_lora(checkpoint, file)
     answer = webui.fetch(f"{V1}/loras?name={LORA}.safetensors", file.read_bytes())
     assert f'"{LORA}' in answer.decode() and LORA in [one["name"] for one in tab.ask("/loras")["loras"]]
     bare = tab.pixels(prompt="a portrait")

@@ -11,8 +11,8 @@ import pytest
 
 from tests.live.test_browser import OWN, PALE, browser  # noqa: F401  # the fixture of that name
 from tests.live.test_pictures import write_lora
-from tests.live.test_tab import LORA, V1
-from tests.live.webui import ASTRONAUT, WebUI
+from tests.live.test_tab import V1
+from tests.live.webui import ASTRONAUT, LORA, WebUI
 
 RGB_ALONE = "(text.match(/rgba?\\([^)]*\\)/g) || []).map(numbers).map(([r, g, b, a = 1]) => [r, g, b, a])"
 ANY = """(text.match(/[a-z]+\\([^()]*\\)/g) || []).filter(one => CSS.supports("color", one)).map(one => {
@@ -151,11 +151,9 @@ def test_a_reload_finds_the_job_again(tab, browser, webui):  # noqa: F811
 
 
 def test_a_lora_is_dropped_and_becomes_a_style(tab, webui, tmp_path):
-    title = webui.ask("/sdapi/v1/options")["sd_model_checkpoint"]
-    models = webui.ask("/sdapi/v1/sd-models")
-    checkpoint = next(one["filename"] for one in models if title in (one["title"], one["model_name"], Path(one["filename"]).name))
+    checkpoint = webui.checkpoint()
     file = tmp_path / f"{LORA}.safetensors"
-    write_lora(Path(checkpoint), file)
+    write_lora(checkpoint, file)
     tab.photo()
     tab.part("own-style").locator(".label-wrap").first.click()
     tab.drop("lora-drop", file)

@@ -16,6 +16,8 @@ from PIL import Image, ImageEnhance
 
 ASTRONAUT = Path(__file__).parents[2] / "examples" / "astronaut.png"
 WAIT = 600
+LORA = "facechain-live-test"
+"""How the LoRAs begin that these tests put into the WebUI's folder."""
 CHANGED = ("token_merging_ratio", "skip_early_cond", "batch_cond_uncond", "pad_cond_uncond")
 """Settings which these tests override. The hosts give back only those that were ever saved, so every request states them."""
 
@@ -88,6 +90,29 @@ class WebUI:
     def give_back(self) -> None:
         """Leave the overridden settings as they were found."""
         self.make(None, steps=1, override_settings_restore_afterwards=False)
+
+    def checkpoint(self) -> Path:
+        """The file of the loaded checkpoint, on the WebUI's machine."""
+        title = self.ask("/sdapi/v1/options")["sd_model_checkpoint"]
+        models = self.ask("/sdapi/v1/sd-models")
+        return Path(
+            next(model["filename"] for model in models if title in (model["title"], model["model_name"], Path(model["filename"]).name))
+        )
+
+    def lora_folder(self) -> Path:
+        """As the flags say; Forge fails to tell its flags (its answer has a wrong schema); there it lies beside that of the checkpoints."""
+        try:
+            return Path(self.ask("/sdapi/v1/cmd-flags")["lora_dir"])
+        except Refused:
+            return self.checkpoint().parents[1] / "Lora"
+
+    def forget_loras(self) -> None:
+        """Delete the LoRAs of these tests, where the WebUI's folder can be reached, also those of a run that was cut short."""
+        left = sorted(self.lora_folder().glob(f"{LORA}*"))
+        for file in left:
+            file.unlink(missing_ok=True)
+        if left:
+            self.ask("/sdapi/v1/refresh-loras", {})
 
     def memory(self) -> float:
         """Memory of the WebUI's process in megabytes."""

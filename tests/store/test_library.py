@@ -13,7 +13,7 @@ import torch
 
 from facechain_ext.engine.identity import Identity
 from facechain_ext.errors import BadInput, BadWeights, CannotWrite
-from facechain_ext.store.library import Addition, Library, clean, header
+from facechain_ext.store.library import Addition, Library, clean, header, library_of
 
 ROOT = Path(__file__).parents[2]
 PNG = b"\x89PNG thumbnail"
@@ -221,6 +221,21 @@ def test_without_hard_links_it_is_saved_too(library, monkeypatch):
     monkeypatch.setattr(os, "link", refuse)
     library.add("Anna", addition())
     assert library.person("Anna").photos == ("aa", "bb")
+
+
+def test_every_user_has_persons_of_their_own(tmp_path):
+    """Those saved before anybody could log in, and without it, are where they always were: in the folder itself."""
+    Library(tmp_path).add("Anna", addition())
+    users = ("anna", "Anna", "../people", "users", "con", "a" * 100, "a" * 99 + "b", "陈晨")
+    folders = {library_of(user, tmp_path).folder for user in users}
+    assert len(folders) == len(users) and all(one.parent == tmp_path / "users" for one in folders)
+    for at, user in enumerate(users):
+        assert library_of(user, tmp_path).people() == []
+        library_of(user, tmp_path).add(f"Person {at}", addition())
+    assert [[one.name for one in library_of(user, tmp_path).people()] for user in users] == [[f"Person {at}"] for at in range(len(users))]
+    assert [one.name for one in library_of("local", tmp_path).people()] == ["Anna"]
+    with pytest.raises(BadInput, match="say whose"):
+        library_of("", tmp_path)
 
 
 def test_an_addition_is_not_changed(library):

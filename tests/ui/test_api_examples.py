@@ -83,14 +83,9 @@ def test_the_python_examples_run(client, folder, monkeypatch, capsys):
     assert later[0].startswith("TransFace ") and later[0].endswith(" None [None, None]"), "noise has no face"
     assert later[1].count("(True, ") == 1 and later[1].count("(False, ") == 2
     assert "bound vlvt, portrait in velvet" in "\n".join(later) and "['Velvet']" in later
-    *_, history, again, gone, merged, imported = later
-    assert (
-        history.startswith("7 ")
-        and again.endswith("True")
-        and gone == "{'deleted': 7}"
-        and merged == "['f07f3d10116f']"
-        and imported == "['Ada']"
-    )
+    *_, history, again, gone, merged, imported, settings = later
+    assert history.startswith("7 ") and again.endswith("True") and gone == "{'deleted': 7}"
+    assert merged == "['f07f3d10116f']" and imported == "['Ada']" and settings == "30 {}"
     assert client.get("/facechain/v1/persons").json() == {"persons": []}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -13,13 +14,14 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from safetensors.torch import save
 
+from facechain_ext.errors import CannotWrite
 from facechain_ext.options import fields_of
 from facechain_ext.ui.api_studio import PREFIX, ROUTES, add_routes
+from facechain_ext.ui.door import Door
 from facechain_ext.workflows.making import MakingOptions
 from tests.fakes.plain_studio import FakeStudio
 
 FILE = {"Content-Type": "application/octet-stream"}
-SHARED = ("/version", "/ready", "/portrait/schema", "/styles", "/loras", "/persons")
 
 
 def png(colour: str = "red") -> bytes:
@@ -87,7 +89,7 @@ def test_an_order_with_all_its_fields_arrives(client, studio):
 
 
 def test_waiting_gives_the_pictures(client, studio):
-    studio.jobs.at_once = False
+    studio.jobs.at_once, studio.jobs.looks = False, 3
     answer = made(client, count=2, seed=40)
     assert answer["over"] and answer["phase"] == "done" and answer["between"] == [0.5, 0.75] and answer["judge"] == "colours"
     assert [one["seed"] for one in answer["results"]] == [41, 42] and [one["likeness"] for one in answer["results"]] == [0.1, 0.2]
@@ -222,6 +224,26 @@ def test_strangers_are_refused_everywhere(client, method, path):
 # people
 
 
+def test_people_are_their_users_own(client, studio):
+    eve = {"who": "eve"}
+    told(client.post("persons", json={"name": "Anna", "photos": [PHOTO], "consent": True}))
+    told(client.post("persons", json={"name": "Emil", "photos": [PHOTO], "consent": True}, headers=eve))
+    names = [[one["name"] for one in told(client.get("persons", headers=who))["persons"]] for who in ({}, eve)]
+    assert names == [["Anna"], ["Emil"]]
+    for method, path, body in (
+        ("DELETE", "persons/Anna", None), ("PATCH", "persons/Anna", {"name": "Mine"}), ("GET", "persons/export?name=Anna", None),
+        ("POST", "persons/merge", {"names": ["Anna", "Emil"], "into": "Emil"}),
+    ):  # fmt: skip
+        assert "No saved person is called 'Anna'" in refused(client.request(method, path, json=body, headers=eve)), path
+    told(client.post("persons", json={"name": "Anna", "photos": [PHOTO] * 2, "consent": True}, headers=eve))
+    assert len(told(client.get("persons"))["persons"]) == 1 and (studio.folder / "people" / "Anna.safetensors").is_file()
+    exported = client.get("persons/export", headers=eve)
+    told(client.delete("persons/Anna", headers=eve))
+    assert [one["name"] for one in told(client.post("persons/import", content=exported.content, headers=FILE))["persons"]] == [
+        "Anna (2)", "Emil",
+    ]  # fmt: skip
+
+
 def test_people_are_saved_merged_exported_and_taken_in(client, tmp_path):
     assert "consent only" in refused(client.post("persons", json={"name": "Anna", "photos": [PHOTO]}))
     for name, count in (("Anna", 2), ("Ann", 3)):
@@ -267,11 +289,82 @@ def test_files_come_as_files_only(client, path):
     assert "saved person" in refused(client.post("persons/import", content=b"x", headers=FILE))
 
 
-def test_an_upload_that_is_too_large_ends(client, monkeypatch):
+@pytest.mark.parametrize("announced", [True, False])
+@pytest.mark.parametrize(
+    ("limit", "path", "headers"),
+    [
+        ("LARGEST_UPLOAD", "persons/import", FILE),
+        ("LARGEST_BODY", "portrait", {"Content-Type": "application/json"}),
+        ("LARGEST_BODY", "persons", {}),
+    ],
+)
+def test_a_body_that_is_too_large_is_refused(client, monkeypatch, limit, path, headers, announced):
     from facechain_ext.ui import api_studio
 
-    monkeypatch.setattr(api_studio, "LARGEST_UPLOAD", 1000)
-    assert "larger than" in refused(client.post("persons/import", content=bytes(2000), headers=FILE))
+    monkeypatch.setattr(api_studio, limit, 1_000_000)
+    content = b'{"photos": ["' + b"A" * 1_000_000 + b'"]}'
+    answer = client.post(path, content=content if announced else iter([content[:600_000], content[600_000:]]), headers=headers)
+    assert answer.status_code == 413 and "larger than 1 MB: send fewer" in answer.json()["detail"]
+
+
+def test_those_who_wait_hold_no_thread(studio):
+    """As many as wait here are more than there are threads; meanwhile everybody else is answered."""
+    import anyio
+    import httpx
+
+    studio.jobs.at_once = False
+    app = FastAPI()
+    add_routes(app, studio, allowed)
+
+    async def everybody() -> list[Any]:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url=f"http://studio{PREFIX}/", timeout=60) as client:
+            id = (await client.post("portrait", json={"photos": [PHOTO]})).json()["id"]
+            answers: list[Any] = []
+
+            async def wait() -> None:
+                answers.append((await client.get(f"jobs/{id}?wait=50")).json()["phase"])
+
+            async with anyio.create_task_group() as group:
+                for _ in range(60):
+                    group.start_soon(wait)
+                await anyio.sleep(0.1)
+                assert (await client.get("version")).status_code == 200 and answers == []
+                studio.jobs.finish(id)
+            return answers
+
+    assert anyio.run(everybody) == ["done"] * 60
+
+
+# settings, and what is nobody's business
+
+
+def test_settings_are_read_and_changed_by_whom_they_are_for(client):
+    eve = {"who": "eve"}
+    assert told(client.get("settings"))["fixed"] == {}
+    changed = told(client.patch("settings", json={"steps": 12, "check": False}))["settings"]
+    assert (changed["steps"], changed["check"], changed["sampler"]) == (12, False, "DPM++ 2M Karras")
+    assert told(client.get("settings", headers=eve))["fixed"] == {"check": "Only the first account can change this."}
+    answer = client.patch("settings", json={"check": True}, headers=eve)
+    assert (answer.status_code, answer.json()["detail"]) == (403, "Only the first account can change this.")
+    assert told(client.patch("settings", json={"steps": 20}, headers=eve))["settings"]["steps"] == 20
+    assert "steps" in refused(client.patch("settings", json={"steps": 0}))
+    assert "stepz" in refused(client.patch("settings", json={"stepz": 1}))
+
+
+def test_where_things_lie_is_for_the_machines_owner_to_read(client, studio, monkeypatch):
+    place = studio.folder / "people"
+    sentence = f"{place} cannot be written: free some space."
+
+    def refuse(self, user):
+        raise CannotWrite(sentence)
+
+    monkeypatch.setattr(type(studio), "library", refuse)
+    assert refused(client.get("persons")) == sentence
+    studio.door = Door(login=True, owners=("ada",))
+    assert refused(client.get("persons", headers={"who": "ada"})) == sentence
+    eves = refused(client.get("persons", headers={"who": "eve"}))
+    assert eves == f"{studio.folder.name}/people cannot be written: free some space."
 
 
 # styles and LoRAs

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from facechain_ext.errors import BadInput
-from facechain_ext.ui.command_ui import Ready, accounts_of
+from facechain_ext.ui.command_ui import Ready, accounts_of, door_of
 from tests.fakes.studio import FakeStudio
 
 STYLES = "/facechain/v1/styles"
@@ -39,6 +39,16 @@ def test_with_accounts_nobody_else_gets_in(visitors):
     assert client.get("/config").status_code == 401
 
 
+@pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/redoc"])
+def test_what_describes_the_api_asks_for_the_log_in_too(visitors, path):
+    client = visitors({"anna": "secret"})
+    assert client.get(path, auth=("anna", "wrong")).status_code in (401, 404) and client.get(path).status_code in (401, 404)
+    known = client.get(path, auth=("anna", "secret"))
+    assert (path in ("/docs", "/openapi.json")) == (known.status_code == 200)
+    if path == "/openapi.json":
+        assert "/facechain/v1/portrait" in known.json()["paths"]
+
+
 def test_other_websites_get_nothing(visitors):
     client = visitors({})
     assert client.get(STYLES, headers={"Origin": "http://testserver"}).status_code == 200
@@ -68,6 +78,29 @@ def test_the_address_is_said_and_an_open_door_too(capsys, tmp_path, host, accoun
     said = capsys.readouterr().err
     assert f"http://{'127.0.0.1' if host in ('127.0.0.1', '0.0.0.0') else host}:7870/" in said and str(tmp_path) in said
     assert ("--auth" in said) is warned
+
+
+@pytest.mark.parametrize(
+    ("host", "accounts", "open", "owners"),
+    [
+        ("127.0.0.1", {}, False, {"local"}),
+        ("0.0.0.0", {}, True, set()),
+        ("0.0.0.0", {"anna": "x", "ben": "y"}, False, {"anna"}),
+        ("127.0.0.1", {"anna": "x"}, False, {"anna"}),
+    ],
+)
+def test_whom_the_machine_belongs_to(host, accounts, open, owners):
+    door = door_of(host, accounts)
+    assert door.open is open and {one for one in ("local", "anna", "ben") if door.owner(one)} == owners
+
+
+def test_people_saved_before_there_were_log_ins_are_pointed_at(capsys, tmp_path):
+    (tmp_path / "people").mkdir()
+    (tmp_path / "people" / "Anna.safetensors").write_bytes(b"x")
+    Ready("127.0.0.1", 7870, {}, tmp_path, open=False).say()
+    assert "without a log-in" not in capsys.readouterr().err
+    Ready("127.0.0.1", 7870, {"ada": "x"}, tmp_path, open=False).say()
+    assert f"1 people saved without a log-in lie in {tmp_path / 'people'}" in capsys.readouterr().err
 
 
 def test_a_port_that_is_taken_is_said():

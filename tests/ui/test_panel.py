@@ -294,6 +294,29 @@ def test_pasting_restores_every_field_and_finds_the_person_by_photo(shown):
     assert shown.text("note") == "⚠ Person 2: these photos (0000aaaa1111) are not in the library: drop them here again."
 
 
+def test_with_a_login_everybody_sees_and_pastes_their_own_persons(host):
+    host.shared.cmd_opts.gradio_auth = "ada:secret,eve:word"
+    from facechain_ext.ui.panel import Panel
+
+    panel = Panel("txt2img")
+    ada, eve = Shown(panel), Shown(panel)
+    ada.visitor.username, eve.visitor.username = "ada", "eve"
+    ada.set("photos", 1, [str(ASTRONAUT)])
+    ada.values[ada.component("save-name", 1)] = "Anna"
+    ada.press("save-button", 1)
+    assert ada.component("name", 1).choices == ["—", "Anna"]
+    eve.press("refresh")
+    assert eve.component("name", 1).choices == ["—"]
+    eve.set("name", 1, "Anna")
+    assert "No saved person" in eve.text("cards", 1)
+    eve.press("delete", 1)
+    for visitor, name, note in ((ada, "Anna", "0000aaaa1111"), (eve, "—", "f07f3d10116f")):
+        pasted = paste(panel, params())
+        visitor.values.update(pasted)
+        visitor.set("pasted", None, pasted[visitor.component("pasted")])
+        assert visitor.value("name", 1) == name and visitor.value("weight", 1) == 0.8 and note in visitor.text("note")
+
+
 def test_of_two_persons_with_the_same_photo_the_named_one_is_pasted(shown):
     shown.set("photos", 3, [str(ASTRONAUT)])
     for name in ("Anna", "Eva"):

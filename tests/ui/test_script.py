@@ -226,7 +226,7 @@ def prepare(kind, attached, models, monkeypatch):
     attached.begin_fails = BadWeights("The adapter does not fit.") if kind == "while attaching" else None
     attached.troubled = "The face lost its rows." if kind == "while sampling" else None
     if kind == "a bug of ours":
-        monkeypatch.setattr(script, "plan_of", lambda request, loaded: 1 / 0)
+        monkeypatch.setattr(script, "plan_of", lambda request, loaded, user: 1 / 0)
 
 
 @pytest.mark.parametrize("kind", TROUBLES)
@@ -305,7 +305,7 @@ def test_a_person_is_met_once_and_not_for_ever(script, attached, monkeypatch):
     for number in range(MOST_MET + 3):
         image = Image.open(ASTRONAUT).convert("RGB")
         image.putpixel((0, 0), (number, 0, 0))
-        path = Path(loaded.library().folder.parent) / "photo.png"
+        path = Path(loaded.library("local").folder.parent) / "photo.png"
         image.save(path)
         run(script, asked({"photos": [base64.b64encode(path.read_bytes()).decode()]}))
     assert len(loaded._met) == MOST_MET
@@ -364,17 +364,84 @@ def test_axes_of_the_plot(script, attached, host):
     assert axes["[FaceChain] Adapter"].choices() == ["small"] and axes["[FaceChain] Saved person"].choices() == []
 
 
+def test_with_a_login_the_plots_names_are_typed(host):
+    host.shared.cmd_opts.gradio_auth = "ada:secret"
+    from facechain_ext.ui import xyz
+
+    plot = SimpleNamespace(AxisOption=lambda label, kind, apply, **more: (label, set(more)))
+    assert dict(xyz.axes(plot)) == {
+        "[FaceChain] Likeness": set(), "[FaceChain] From": set(), "[FaceChain] To": set(), "[FaceChain] Saved person": set(),
+        "[FaceChain] Adapter": {"choices"},
+    }  # fmt: skip
+
+
 def test_a_saved_person_is_found_by_name(script, attached):
     from facechain_ext.ui import analysis
     from facechain_ext.ui.loaded import loaded
     from facechain_ext.ui.request import Picture
 
-    analysis.save(loaded, "Anna", [Picture(data=ASTRONAUT.read_bytes(), name="photo 1")], analyser="embedded")
+    analysis.save(loaded, "local", "Anna", [Picture(data=ASTRONAUT.read_bytes(), name="photo 1")], analyser="embedded")
     run(script, asked({"photos": [PHOTO]}))
     p = run(script, asked({"name": "anna"}))
     one, other = (plan.persons[0].identity for plan in attached.plans)
     assert (one.tokens - other.tokens).abs().max() == 0 and one.photos == other.photos
     assert "name: anna" in p.extra_generation_params["FaceChain person 1"]
+
+
+def photographed(user: str, name: str) -> None:
+    """Somebody saved by a user."""
+    from facechain_ext.ui import analysis
+    from facechain_ext.ui.loaded import loaded
+    from facechain_ext.ui.request import Picture
+
+    analysis.save(loaded, user, name, [Picture(data=ASTRONAUT.read_bytes(), name="photo 1")], analyser="embedded")
+
+
+def test_with_a_login_a_name_means_ones_own_person(script, attached, host):
+    host.shared.cmd_opts.gradio_auth = "ada:secret,eve:word"
+    photographed("ada", "Anna")
+    photographed("local", "Lou")
+    mine = Processing(script, asked({"name": "Anna"}), user="ada")
+    mine.run(X)
+    within = Processing(script, asked({"name": "Anna"}), user=None, _ad_inner=True, init_images=[], image_mask=None)
+    within.run(X)  # ADetailer's pass does not know whose picture it repaints
+    assert len(attached.plans) == 2 and "FaceChain error" not in within.extra_generation_params
+    for user, name in (("eve", "Anna"), ("ada", "Lou"), ("eve", "Lou")):
+        other = Processing(script, asked({"name": name}), user=user)
+        other.run(X)
+        assert "No saved person is called" in other.extra_generation_params["FaceChain error"]
+    nobody = Processing(script, asked({"name": "Lou"}), user=None)
+    nobody.run(X)
+    assert "names no user" in nobody.extra_generation_params["FaceChain error"] and len(attached.plans) == 2
+
+
+def test_over_the_api_a_name_means_a_person_of_whoever_asks(script, attached, host):
+    from fastapi import FastAPI
+    from fastapi.testclient import TestClient
+
+    from facechain_ext.ui import api
+
+    def generation() -> dict:
+        p = Processing(script, asked({"name": "Anna"}), is_api=True, user=None)
+        p.run(X)
+        return p.extra_generation_params
+
+    app = FastAPI()
+    app.add_api_route("/sdapi/v1/txt2img", generation, methods=["POST"])
+    for _ in range(2):
+        api.on_app_started(None, app)
+    client = TestClient(app)
+    assert "No saved person" in client.post("/sdapi/v1/txt2img").json()["FaceChain error"]
+    photographed("local", "Anna")
+    assert "FaceChain error" not in client.post("/sdapi/v1/txt2img").json()
+    host.shared.cmd_opts.api_auth = "ada:secret,eve:pass:word"
+    assert "No saved person" in client.post("/sdapi/v1/txt2img", auth=("eve", "pass:word")).json()["FaceChain error"]
+    photographed("eve", "Anna")
+    assert "FaceChain error" not in client.post("/sdapi/v1/txt2img", auth=("eve", "pass:word")).json()
+    assert "No saved person" in client.post("/sdapi/v1/txt2img", auth=("ada", "secret")).json()["FaceChain error"]
+    for wrong in (("eve", "secret"), None):  # the host itself refuses them; whoever gets past it has nobody's persons
+        assert "names no user" in client.post("/sdapi/v1/txt2img", auth=wrong).json()["FaceChain error"]
+    assert "names no user" in client.post("/sdapi/v1/txt2img", headers={"Authorization": "Basic %%%"}).json()["FaceChain error"]
 
 
 def test_our_name_in_adetailers_list(monkeypatch, models):

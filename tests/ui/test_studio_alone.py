@@ -15,8 +15,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from facechain_ext.app import App, Choice, completed
-from facechain_ext.errors import BadInput, BadWeights, CannotWrite
+from facechain_ext.errors import BadInput, BadWeights, CannotWrite, NotAllowed
 from facechain_ext.store.records import Wanted
+from facechain_ext.ui.door import Door
 from facechain_ext.ui.jobs import State
 from facechain_ext.ui.studio import Settings
 from facechain_ext.ui.studio_alone import StudioAlone
@@ -89,7 +90,7 @@ def test_from_photo_to_history_and_once_more(studio, photo) -> None:
     page = studio.history().page(Wanted(user="anna"))
     assert [one.id for one in page.entries] == [second.entry.id, first.entry.id]
     assert studio.history().amount(Wanted(user=studio.user(None))) == 0
-    repeated = again(second.entry, studio)
+    repeated = again(second.entry, studio, "anna")
     assert studio.jobs.photos("anna", repeated.photos) == (photo,)
     assert len(repeated.notes) == 1 and "give the photos again" in repeated.notes[0]
     once_more = done(studio, repeated.order((photo,)))
@@ -98,16 +99,40 @@ def test_from_photo_to_history_and_once_more(studio, photo) -> None:
     assert studio.history().delete("anna", first.entry.id) == 1 and not first.entry.path.exists()
 
 
+def test_with_log_ins_the_first_account_sets_up_and_the_others_have_their_taste(studio):
+    shared = StudioAlone(studio.app, studio.data, Door(login=True, owners=("ada",), exposed=True))
+    studio.set_settings(Settings(steps=11))  # before there were log-ins
+    assert shared.fixed("ada") == {} and set(shared.fixed("eve")) == {"check", "adapter", "analyser", "outputs"}
+    shared.set_settings(Settings(steps=12, check=False), "ada")
+    assert shared.settings("eve") == shared.settings() == Settings(steps=12, check=False), "what the others begin with"
+    shared.set_settings(Settings(steps=13, check=False, language="zh"), "eve")
+    with pytest.raises(NotAllowed, match="Only ada, the first account"):
+        shared.set_settings(Settings(steps=14, check=True), "eve")
+    assert shared.settings("eve") == Settings(steps=13, check=False, language="zh") and shared.defaults("eve").steps == 13
+    shared.set_settings(Settings(steps=15, outputs="there"), "ada")
+    assert shared.settings("eve") == Settings(steps=13, language="zh", outputs="there") and shared.settings("ada").steps == 15
+    assert shared.settings("Eve").steps == 15 and shared.checking()
+
+
+def test_a_sentence_for_others_names_no_place_of_the_machine(studio):
+    shared = StudioAlone(studio.app, studio.data, Door(login=True, owners=("ada",)))
+    sentence = f"{studio.data / 'people' / 'Anna.safetensors'} cannot be written; look into {studio.app.choice.models.absolute()}."
+    assert shared.told(sentence, "ada") == sentence == studio.told(sentence, "local")
+    said = shared.told(sentence, "eve")
+    assert str(studio.data.parent.parent) not in said
+    assert "data/people/Anna.safetensors cannot be written; look into " in said and said.endswith(f"{studio.app.choice.models.name}.")
+
+
 def test_a_person_is_saved_with_consent_made_and_known_again(studio, photo) -> None:
     with pytest.raises(BadInput, match="confirm that the person"):
-        studio.save_person("Eileen", [photo])
-    saved = studio.save_person("Eileen", [photo], consent=True)
-    assert saved.thumbnail.startswith(b"\x89PNG") and [one.name for one in studio.library().people()] == ["Eileen"]
+        studio.save_person("anna", "Eileen", [photo])
+    saved = studio.save_person("anna", "Eileen", [photo], consent=True)
+    assert saved.thumbnail.startswith(b"\x89PNG") and [one.name for one in studio.library("anna").people()] == ["Eileen"]
     by_name, by_photo = done(studio, order(studio, person="Eileen")), done(studio, order(studio, photo))
     entries = [state.results[0].entry for state in (by_name, by_photo)]
     assert [entry.person for entry in entries if entry] == ["Eileen", "Eileen"]
     assert entries[0] and entries[1] and (pixels(entries[0].path) == pixels(entries[1].path)).all()
-    assert again(entries[1].info, studio).order().person == "Eileen"
+    assert again(entries[1].info, studio, "anna").order().person == "Eileen"
 
 
 def test_the_face_is_in_the_picture(studio, photo) -> None:
@@ -176,7 +201,7 @@ def test_a_pose_is_followed_where_there_is_a_controlnet(studio, photo, tmp_path)
 
 
 def _ready(studio: StudioAlone) -> dict[str, Any]:
-    return {one.name: one for one in studio.readiness()}
+    return {one.name: one for one in studio.readiness("local")}
 
 
 def test_the_first_visit_says_what_is_there(studio) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
-from facechain_ext.errors import BadInput, BadWeights, MissingPackage, UnsupportedModel
+from facechain_ext.errors import BadInput, BadWeights, MissingPackage, NotAllowed, UnsupportedModel
+from facechain_ext.options import fields_of
+from facechain_ext.store.names import NOBODY
 from facechain_ext.ui.studio import Settings
 from facechain_ext.workflows.lora_files import hashes
 from facechain_ext.workflows.making import Picture
@@ -43,6 +46,50 @@ def studio(host):
 
     settings.on_ui_settings()
     return StudioWebUI()
+
+
+@pytest.mark.parametrize(
+    ("flags", "fixed"),
+    [
+        ({"freeze_settings": True}, "everything"),
+        ({"freeze_settings_in_sections": "saving-images, facechain"}, "everything"),
+        ({"freeze_settings_in_sections": "saving-images", "freeze_specific_settings": None}, set()),
+        ({"freeze_specific_settings": "facechain_check, facechain_outputs"}, {"check", "outputs"}),
+        ({"hide_ui_dir_config": True}, {"outputs"}),
+        ({}, set()),
+    ],
+)
+def test_what_the_host_has_frozen_stays(studio, host, flags, fixed):
+    host.shared.cmd_opts.__dict__.update(flags)
+    names = set(studio.fixed("anybody"))
+    assert names == ({one.name for one in fields_of(Settings)} if fixed == "everything" else fixed)
+    wanted = {"check": False, "outputs": "elsewhere"}
+    for name, value in wanted.items():
+        if name in names:
+            with pytest.raises(NotAllowed, match=r"The WebUI was started with --[a-z-]+: this cannot be changed here"):
+                studio.set_settings(replace(studio.settings(), **{name: value}))
+        else:
+            studio.set_settings(replace(studio.settings(), **{name: value}))
+    assert {name for name in wanted if getattr(studio.settings(), name) != getattr(Settings(), name)} == set(wanted) - names
+
+
+@pytest.mark.parametrize(
+    ("flags", "open", "owners"),
+    [
+        ({}, False, {"local"}),
+        ({"listen": True}, True, set()),
+        ({"share": True, "gradio_auth": "ada:x,eve:y"}, False, {"ada"}),
+        ({"server_name": "localhost"}, False, {"local"}),
+        ({"server_name": "0.0.0.0"}, True, set()),
+        ({"api_auth": "bob:z", "gradio_auth": "ada:x"}, False, {"ada", "bob"}),
+        ({"api_auth": "bob:z"}, False, {"local", "bob"}),
+    ],
+)
+def test_how_the_page_is_reached(host, flags, open, owners):
+    from facechain_ext.ui.accounts import door
+
+    host.shared.cmd_opts.__dict__.update(flags)
+    assert door().open is open and {one for one in ("local", "ada", "bob", "eve") if door().owner(one)} == owners
 
 
 def test_it_is_a_studio(studio):
@@ -113,9 +160,10 @@ def test_people_are_those_of_the_panel(studio):
     (seen,) = studio.look([PHOTO], analyser="embedded")
     assert seen.report.usable
     with pytest.raises(BadInput, match="agrees"):
-        studio.save_person("Anna", [PHOTO], analyser="embedded")
-    studio.save_person("Anna", [PHOTO], analyser="embedded", consent=True)
-    assert [one.name for one in loaded.library().people()] == ["Anna"] and studio.library().folder == loaded.library().folder
+        studio.save_person(NOBODY, "Anna", [PHOTO], analyser="embedded")
+    studio.save_person(NOBODY, "Anna", [PHOTO], analyser="embedded", consent=True)
+    assert [one.name for one in loaded.library(NOBODY).people()] == ["Anna"]
+    assert studio.library(NOBODY).folder == loaded.library(NOBODY).folder
     (example,) = studio.demo_person()
     assert example == PHOTO
 
@@ -158,14 +206,14 @@ def test_styles_are_bound_anew_only_after_a_change(studio, tmp_path):
 def test_what_is_there_and_what_is_missing(host, studio, models, monkeypatch):
     from facechain_ext.hosts import webui
 
-    found = {one.name: one for one in studio.readiness()}
+    found = {one.name: one for one in studio.readiness("local")}
     assert list(found)[:3] == ["checkpoint", "adapter", "encoder"] and {"analyser", "styles", "check", "pose"} < set(found)
     assert found["checkpoint"].sentence == "base [01]" and found["adapter"].sentence.startswith("small") and found["encoder"].there
     assert not found["pose"].there and "sd-webui-controlnet" in found["pose"].sentence and studio.poses_possible() == found["pose"].sentence
     monkeypatch.setattr(webui, "supports", lambda *_: "This checkpoint is SDXL.")
     for name in ("small.safetensors", "encoder.safetensors"):
         (models / "FaceChain" / name).unlink()
-    found = {one.name: one for one in studio.readiness()}
+    found = {one.name: one for one in studio.readiness("local")}
     assert not any(found[name].there for name in ("checkpoint", "adapter", "encoder"))
     assert found["checkpoint"].sentence == "This checkpoint is SDXL." and "No FaceChain adapter" in found["adapter"].sentence
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from facechain_ext.store.names import NOBODY
 from facechain_ext.store.records import Wanted
+from facechain_ext.ui.door import Door
 from tests.fakes.page import Page, Request
 from tests.fakes.studio import ANNA, BEN, FakeStudio, photo
 
@@ -302,23 +304,23 @@ def test_people_are_renamed_merged_and_deleted(visit):
     assert visit["shown"] == "Anna" and visit.tab.wires["person-box"].visible and "2026" in visit["person-shown"]
     visit.set("new-name", "Annie")
     visit.press("rename")
-    assert visit["shown"] == "Annie" and [one.name for one in visit.studio.library().people()] == ["Annie", "Ben"]
+    assert visit["shown"] == "Annie" and [one.name for one in visit.studio.library(NOBODY).people()] == ["Annie", "Ben"]
     visit.press("merge")
     assert "Choose who" in visit["people-trouble"]
     visit.set("merge-with", "Ben")
     visit.press("merge")
-    (one,) = visit.studio.library().people()
+    (one,) = visit.studio.library(NOBODY).people()
     assert one.name == "Annie" and len(one.photos) == 2 and "Ben is part of Annie now" in visit["people"]
     visit.do("delete-person", "Annie")
-    assert visit.studio.library().people() == [] and not visit.tab.wires["person-box"].visible
+    assert visit.studio.library(NOBODY).people() == [] and not visit.tab.wires["person-box"].visible
 
 
 def test_people_and_styles_travel_as_files(visit):
     visit.do("export-people", "")
-    visit.studio.library().delete("Anna")
+    visit.studio.library(NOBODY).delete("Anna")
     visit.drop("people-drop", Path(visit["handed"]))
     assert visit["people-trouble"] == ""
-    assert [one.name for one in visit.studio.library().people()] == ["Anna", "Ben"] and "Taken in: Anna" in visit["people"]
+    assert [one.name for one in visit.studio.library(NOBODY).people()] == ["Anna", "Ben"] and "Taken in: Anna" in visit["people"]
     visit.set("own-name", "Mine")
     visit.set("own-prompt", "in fog")
     visit.press("own-save")
@@ -389,6 +391,54 @@ def test_another_language_takes_the_chosen_word_along(visit):
     visit.request = Request("zh-CN")
     visit.press("arrive")
     assert visit["subject"] == "女士"
+
+
+def test_settings_that_are_not_ones_own_are_shown_and_cannot_be_changed(visit):
+    visit.studio.set_settings(replace(visit.studio.settings(), check=False, sampler="Euler"))
+    why = "Only anna, the first account, can change this."
+    visit.studio.frozen = {"check": why, "outputs": why}
+    visit.press("arrive")
+    parts = {name: visit.tab.wires[f"setting-{name}"] for name in ("check", "outputs", "steps", "sampler")}
+    assert [parts[name].interactive for name in parts] == [False, False, True, True] and visit["settings-fixed"].count(why) == 1
+    assert (visit["setting-check"], visit["setting-sampler"]) == (False, "Euler"), "a page that comes shows them as they are"
+    visit.set("setting-check", True)  # however it got there
+    visit.set("setting-steps", 12)
+    visit.press("settings-save")
+    assert (visit.studio.settings().check, visit.studio.settings().steps, visit["settings-trouble"]) == (False, 12, "")
+    visit.request.headers["accept-language"] = "zh"
+    visit.press("arrive")
+    assert "只有第一个账户 anna 可以更改此项" in visit["settings-fixed"]
+
+
+@pytest.mark.parametrize(("door", "lines"), [(Door(), 0), (Door(exposed=True), 3), (Door(exposed=True, login=True, owners=("a",)), 0)])
+def test_where_strangers_may_come_in_the_pages_say_so(studio, door, lines):
+    studio.door = door
+    Visit(studio)
+    said = [one.value for one in Page.made if one.kind == "HTML" and "facechain-warning" in str(one.value)]
+    assert len(said) == lines and all("shares these people" in one and "--auth" in one for one in said)
+
+
+def test_everybody_sees_their_own_people(studio):
+    eve, lou = Visit(studio), Visit(studio)
+    eve.request.username = "eve"
+    studio.person("Emil", BEN, user="eve")
+    for page, there, others in ((eve, ["Emil"], ["Anna", "Ben"]), (lou, ["Anna", "Ben"], ["Emil"])):
+        page.press("arrive")
+        for part in ("people", "faces"):
+            assert all(name in page[part] for name in there) and not any(name in page[part] for name in others)
+    eve.do("delete-person", "Anna")
+    assert "No saved person" in eve["people-trouble"] and len(studio.library(NOBODY).people()) == 2
+    eve.do("person", "Ben")
+    assert "No saved person" in eve["who-trouble"] and eve["person"] == ""
+
+
+def test_where_things_lie_is_told_to_the_machines_owner_alone(studio):
+    page = Visit(studio)
+    page.press("arrive")
+    assert str(studio.folder) in page["there"]
+    studio.door = Door(login=True, owners=("ada",))
+    page.press("arrive")
+    assert str(studio.folder) not in page["there"] and f"{studio.folder.name}/people" in page["there"]
 
 
 @pytest.mark.parametrize(("language", "said"), [("en", "Nothing made yet"), ("zh-CN,zh;q=0.9", "还没有作品")])

@@ -11,11 +11,11 @@ from PIL import Image
 
 from facechain_ext.errors import BadInput, Interrupted, NoFace, OutOfMemory, PictureFailed, Skipped
 from facechain_ext.hosts.types import Finish
+from facechain_ext.store.names import NOBODY
 from facechain_ext.store.records import Wanted
 from facechain_ext.workflows.again import again
 from facechain_ext.workflows.infotext import NOTE, parse_info
 from facechain_ext.workflows.making import Chosen, Known, MakingOptions, Order, Result, make
-from facechain_ext.workflows.orders import NOBODY
 from facechain_ext.workflows.own_styles import own_style
 from facechain_ext.workflows.persons import Eyes, keep
 from tests.fakes.room import BLACK, BLUE, GREEN, ORANGE, RED, SIDE, ColourCheck, ColourEyes, FakeRoom, FlatHost, cosine, photo, raising
@@ -210,21 +210,25 @@ def test_memory_that_failed_once_is_tried_once_more(tmp_path) -> None:
 def test_a_saved_person_is_made_and_named(tmp_path) -> None:
     here = room(tmp_path)
     eyes = Eyes(analyser=here.eyes, encoder=here.encoder(None), adapter=here.adapter("auto"))
-    saved = keep(eyes, here.library(), "Anna", [photo(RED), photo(ORANGE, "photo 2")], consent=True)
+    saved = keep(eyes, here.library("anna"), "Anna", [photo(RED), photo(ORANGE, "photo 2")], consent=True)
     assert "agreed" in saved.consent and saved.originals == 0
     known, results, _ = done(order(photos=(), person="anna"), here)
     assert "TransFace" in known.judge, "without photos only the encoder's own embeddings are there to compare with"
     assert results[0].entry is not None and results[0].entry.person == "Anna"
     known, results, _ = done(order(photos=(photo(RED), photo(ORANGE, "photo 2"))), here)
     assert known.judge == "colour-eyes" and results[0].entry is not None and results[0].entry.person == "Anna"
+    known, results, _ = done(order(photos=(photo(RED), photo(ORANGE, "photo 2"))), here, user="eve")
+    assert results[0].entry is not None and results[0].entry.person == "", "whom another user calls Anna is nobody to her"
+    with pytest.raises(BadInput, match="No saved person"):
+        done(order(photos=(), person="Anna"), here, user="eve")
     with pytest.raises(BadInput, match="confirm that the person"):
-        keep(eyes, here.library(), "Max", [photo(BLUE)])
+        keep(eyes, here.library("anna"), "Max", [photo(BLUE)])
 
 
 def test_kept_photos_judge_a_saved_person_by_the_analyser(tmp_path) -> None:
     here = room(tmp_path)
     eyes = Eyes(analyser=here.eyes, encoder=here.encoder(None), adapter=here.adapter("auto"))
-    keep(eyes, here.library(), "Anna", [photo(RED)], consent=True, keep_photos=True)
+    keep(eyes, here.library("anna"), "Anna", [photo(RED)], consent=True, keep_photos=True)
     known, results, _ = done(order(photos=(), person="Anna", count=2), here)
     assert known.judge == "colour-eyes" and results[1].likeness == pytest.approx(cosine(RED, ORANGE), abs=1e-5)
 
@@ -301,7 +305,7 @@ def test_one_of_two_loras_of_a_name_is_painted_with_and_made_again(tmp_path) -> 
     _, (result,), _ = done(order(loras=(("styles/anna", 0.5),)), here)
     assert [(one.source, one.weight) for one in here.host.asked[0].loras] == [("styles/anna", 0.5)]
     assert result.entry is not None and "<lora:styles/anna:0.5>" in result.entry.info
-    found = again(result.entry, here)
+    found = again(result.entry, here, "anna")
     assert found.loras == (("styles/anna", 0.5),) and not any("LoRA" in note for note in found.notes)
 
 
@@ -314,8 +318,8 @@ def test_a_pose_is_taken_by_the_openpose_controlnet(tmp_path) -> None:
     (control,) = here.host.asked[0].controls
     assert (control.model, control.weight, control.image.size) == ("control_v11p_sd15_openpose", 0.8, (SIDE, SIDE))
     entry = results[0].entry
-    assert entry is not None and "The pose picture is not kept: give it again." in again(entry.info, here).notes
-    found = again(entry, here)
+    assert entry is not None and "The pose picture is not kept: give it again." in again(entry.info, here, "anna").notes
+    found = again(entry, here, "anna")
     assert found.pose is not None and found.pose_weight == 0.8 and not any("pose" in note for note in found.notes)
     done(found.order(ANNA), here)
     (repeated,) = here.host.asked[1].controls
@@ -337,7 +341,7 @@ def test_a_finish_is_asked_of_the_host_and_made_again(tmp_path) -> None:
     assert here.host.asked[0].finish == Finish(restorer="CodeFormer", scale=1.5, upscaler="ESRGAN") and result.entry is not None
     said = parse_info(result.entry.info)[2]
     assert (said["Face restoration"], said["Postprocess upscale by"], said["Postprocess upscaler"]) == ("CodeFormer", "1.5", "ESRGAN")
-    options = again(result.entry, here).options
+    options = again(result.entry, here, "anna").options
     assert (options.restore, options.finish, options.finish_upscaler, options.hires) == ("CodeFormer", 1.5, "ESRGAN", 1.0)
     _, (plain,), _ = done(order(count=1, finish_upscaler="ESRGAN"), here)
     assert here.host.asked[1].finish is None and plain.entry is not None and "Postprocess" not in plain.entry.info
@@ -442,7 +446,7 @@ def test_the_negative_prompt_does_not_undress_the_young(tmp_path) -> None:
 def test_an_order_is_made_again_from_what_a_picture_says(tmp_path) -> None:
     here = room(tmp_path)
     eyes = Eyes(analyser=here.eyes, encoder=here.encoder(None), adapter=here.adapter("auto"))
-    keep(eyes, here.library(), 'Anna, 5: "A"', [photo(RED)], consent=True)
+    keep(eyes, here.library("anna"), 'Anna, 5: "A"', [photo(RED)], consent=True)
     first = order(
         prompt='in a garden, (red:1.2), "x"',
         style="Gentleman",
@@ -468,8 +472,8 @@ def test_an_order_is_made_again_from_what_a_picture_says(tmp_path) -> None:
     )
     _, results, _ = done(first, here)
     assert results[1].entry is not None
-    found = again(results[1].entry, here)
-    assert found.notes == () and found.person == here.library().people()[0].name
+    found = again(results[1].entry, here, "anna")
+    assert found.notes == () and found.person == here.library("anna").people()[0].name
     assert found.options == replace(first.options, seed=101, count=1, choose="all", most=8, adapter="adapter")
     assert (found.style, found.style_weight, found.loras) == ("Gentleman", 0.25, (("film v1.1", 0.7),))
     _, repeated, _ = done(found.order(), here)
@@ -497,7 +501,7 @@ def test_what_is_not_said_stays_as_it_was(tmp_path, more) -> None:
     here = room(tmp_path)
     _, results, _ = done(order(**more), here)
     assert results[0].entry is not None
-    done(again(results[0].entry, here).order((photo(),)), here)
+    done(again(results[0].entry, here, "anna").order((photo(),)), here)
     one, other = ((asked.prompt, asked.negative, asked.loras, asked.seed) for asked in here.host.asked)
     assert one == other
 
@@ -511,7 +515,7 @@ def test_what_is_gone_is_said(tmp_path) -> None:
     here.host.checkpoint = lambda: "other [fedcba9876]"  # type: ignore[method-assign]
     here.adapters = lambda: ("newer",)  # type: ignore[method-assign]
     assert results[0].entry is not None
-    found = again(results[0].entry.info, here)
+    found = again(results[0].entry.info, here, "anna")
     assert (found.person, found.style, found.loras) == ("", "", (("film v1.1", 0.6), ("Winter_Hanfu", 0.5)))
     assert found.photos == tuple(parse_info(results[0].entry.info)[2]["FaceChain photos"].split()) and found.options.adapter == "auto"
     text = " ".join(found.notes)
@@ -530,7 +534,7 @@ def test_what_is_gone_is_said(tmp_path) -> None:
 @pytest.mark.parametrize("info", ["", "a cat\nNegative prompt: x\nSteps: 3, Sampler: DDIM, Seed: 1, Size: 8x8"])
 def test_a_picture_that_is_not_ours_cannot_be_made_again(tmp_path, info) -> None:
     with pytest.raises(BadInput, match="does not say how FaceChain made it"):
-        again(info, room(tmp_path))
+        again(info, room(tmp_path), "anna")
 
 
 @pytest.mark.parametrize(

@@ -48,8 +48,8 @@ def eyes_of(analyser: ColourEyes) -> Eyes:
 
 def test_a_saved_child_is_a_child_without_a_photo_too(tmp_path) -> None:
     here = FakeRoom(tmp_path, FlatHost([RED]), eyes=ColourEyes(age=(3, 9)))
-    keep(eyes_of(here.eyes), here.library(), "Kim", [photo(RED)], consent=True)
-    assert from_library(eyes_of(here.eyes), here.library(), "Kim").attributes == Attributes(gender="male", age=(3, 9))
+    keep(eyes_of(here.eyes), here.library("anna"), "Kim", [photo(RED)], consent=True)
+    assert from_library(eyes_of(here.eyes), here.library("anna"), "Kim").attributes == Attributes(gender="male", age=(3, 9))
     options = MakingOptions(prompt="at the beach in a bikini", subject="woman", width=SIDE, height=SIDE, sampler="DDIM")
     with pytest.raises(BadInput, match="the face looks 3 to 9"):
         list(make(Order(options=options, person="Kim"), here, "anna"))
@@ -57,14 +57,14 @@ def test_a_saved_child_is_a_child_without_a_photo_too(tmp_path) -> None:
 
 def test_an_analyser_that_tells_no_age_is_not_asked(tmp_path) -> None:
     here = FakeRoom(tmp_path, FlatHost([RED]), eyes=ColourEyes(age=None, gender=None))
-    keep(eyes_of(here.eyes), here.library(), "Kim", [photo(RED)], consent=True)
-    assert from_library(eyes_of(here.eyes), here.library(), "Kim").attributes is None
+    keep(eyes_of(here.eyes), here.library("anna"), "Kim", [photo(RED)], consent=True)
+    assert from_library(eyes_of(here.eyes), here.library("anna"), "Kim").attributes is None
 
 
 def test_of_a_kept_photo_of_two_the_one_that_was_saved_is_meant(tmp_path) -> None:
     here, eyes = FakeRoom(tmp_path, FlatHost([RED])), eyes_of(PairEyes())
-    keep(eyes, here.library(), "Left", [pair()], face=1, consent=True, keep_photos=True)
-    keep(eyes, here.library(), "Right", [pair()], face=2, consent=True, keep_photos=True)
-    left, right = (from_library(eyes, here.library(), name) for name in ("Left", "Right"))
+    keep(eyes, here.library("anna"), "Left", [pair()], face=1, consent=True, keep_photos=True)
+    keep(eyes, here.library("anna"), "Right", [pair()], face=2, consent=True, keep_photos=True)
+    left, right = (from_library(eyes, here.library("anna"), name) for name in ("Left", "Right"))
     assert left.attributes == Attributes(gender="male", age=(3, 9)) and left.judge.encoder == "colour-eyes"
     assert right.attributes == Attributes(gender="male", age=(30, 39)), "not the larger face beside them"
