@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -18,12 +17,12 @@ from torch.nn import functional as F
 
 from facechain_ext.demo.parser import HEIGHT, MASKS, POINTS, Parser
 from facechain_ext.demo.world import Drawing
-from facechain_ext.engine.checkpoints import write_tensors
 from facechain_ext.faces.demo import FILE, Demo
 from facechain_ext.faces.types import left_to_right
 from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
 from facechain_ext.training.device import choose_device, fused, keep_order, optimise, pace_of, rate_at
+from facechain_ext.training.frozen import finish
 from facechain_ext.training.loop import train
 from facechain_ext.training.people import ALL_STYLES, PAINTED, TESTED, anyone, pair_picture, picture
 from facechain_ext.training.recognition import worn
@@ -217,18 +216,12 @@ def annotated(eyes: Demo, drawing: Drawing) -> np.ndarray:
     return np.asarray(annotate(Image.fromarray(picture_shown), marks).resize((384, 384)))
 
 
-def finish(trainee: AnalyserTrainee, folder: Path) -> None:
-    """Write the averaged network in float16, as the product reads it."""
-    halves = {key: value.half().contiguous() for key, value in trainee.weights().items()}
-    write_tensors(halves, folder / FILE, trainee.metadata())
-
-
 def main(argv: Sequence[str]) -> None:
     """Command line."""
     settings, folder = parse(AnalyserSettings, NAME, SUMMARY, argv)
     trainee = AnalyserTrainee(settings, choose_device(settings))
     train(trainee, folder, identity_of(settings), settings.seed, pace_of(settings))
-    finish(trainee, folder)
+    finish(trainee, folder / FILE)
 
 
 if __name__ == "__main__":

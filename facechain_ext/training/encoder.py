@@ -14,6 +14,7 @@ from facechain_ext.demo.world import Drawing
 from facechain_ext.engine.encoder import EncoderSizes, FaceEncoder
 from facechain_ext.training.arguments import identity_of, parse, speak
 from facechain_ext.training.device import choose_device, pace_of
+from facechain_ext.training.frozen import finish
 from facechain_ext.training.likeness import LikenessSettings, LikenessTrainee
 from facechain_ext.training.loop import train
 from facechain_ext.training.people import ENCODED
@@ -22,6 +23,7 @@ from facechain_ext.vision.align import SIZE, similarity
 from facechain_ext.vision.masks import head_from_parsing
 
 NAME, SUMMARY = "train-encoder", "Train the demo model's face encoder."
+FINISHED = "encoder.safetensors"
 JITTER = 0.8  # pixels a detector's landmarks are off, one standard deviation
 
 
@@ -80,7 +82,9 @@ def trainee(settings: LikenessSettings) -> EncoderTrainee:
 def main(argv: Sequence[str]) -> None:
     """Command line."""
     settings, folder = parse(LikenessSettings, NAME, SUMMARY, argv)
-    train(trainee(settings), folder, identity_of(settings), settings.seed, pace_of(settings))
+    learner = trainee(settings)
+    train(learner, folder, identity_of(settings), settings.seed, pace_of(settings))
+    finish(learner, folder / FINISHED)
 
 
 if __name__ == "__main__":

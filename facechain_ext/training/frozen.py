@@ -66,7 +66,8 @@ def networks_of(checkpoint: str, device: torch.device) -> Networks:
 
 def finish(trainee: Trainee, target: Path) -> None:
     """Write what was trained in float16. CannotWrite."""
-    write_tensors({key: value.half().contiguous() for key, value in trainee.weights().items()}, target, trainee.metadata())
+    halves = {key: value.half() if value.is_floating_point() else value for key, value in trainee.weights().items()}
+    write_tensors({key: value.contiguous() for key, value in halves.items()}, target, trainee.metadata())
 
 
 def noise_error(latents: Tensor, snr: float, tell: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, Tensor]:

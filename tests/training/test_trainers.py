@@ -21,6 +21,7 @@ from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import save_weights
 from facechain_ext.training.commands import COMMANDS
 from facechain_ext.training.device import rate_at
+from facechain_ext.training.frozen import finish
 from facechain_ext.training.likeness import LikenessSettings
 from facechain_ext.training.noise import ALPHAS, add_noise, coarse_weight, mean_weight, snr_weight
 from facechain_ext.training.recognition import HAIR, kinds_of, margin_loss, rank_first, sizes_of
@@ -178,6 +179,11 @@ def test_the_encoder_is_kept_in_the_published_form(tmp_path):
     network.load_state_dict(trainee.average.of("network"))
     with torch.no_grad():
         assert torch.allclose(loaded(crops), network.encoder(crops))
+        finish(trainee, tmp_path / "half.safetensors")
+        halved = read_encoder(tmp_path / "half.safetensors").eval()
+        assert all(value.dtype == network.encoder.state_dict()[key].dtype for key, value in halved.state_dict().items())
+        assert torch.allclose(halved(crops), network.encoder(crops), atol=2e-2)
+    assert 2 * (tmp_path / "half.safetensors").stat().st_size < 1.02 * (tmp_path / "encoder.safetensors").stat().st_size
 
 
 def test_the_vae_learns():
