@@ -10,23 +10,24 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from facechain_ext.demo.architecture import CLIP, UNET, VAE
-from facechain_ext.errors import BadInput
+from facechain_ext.errors import BadInput, BadWeights
 from facechain_ext.hosts.standalone.checkpoint import load_networks
+from facechain_ext.log import log
 from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
-from facechain_ext.training.checkpoint import default_folder, load_weights
+from facechain_ext.training.checkpoint import default_folder
 from facechain_ext.training.device import choose_device, fused, optimise, pace_of, rate_at
 from facechain_ext.training.latents import LatentSet, open_set
 from facechain_ext.training.loop import train
 from facechain_ext.training.muon import muon_and_adamw
 from facechain_ext.training.noise import add_noise, coarse_weight, mean_weight, sample, snr_weight
 from facechain_ext.training.tokens import tokens_of
-from facechain_ext.training.vae import FINISHED, build_vae, to_pictures
+from facechain_ext.training.vae import read_vae, to_pictures
 
 NAME, SUMMARY = "train-base", "Train the demo model's text encoder and UNet on encoded pictures."
 PROMPTS = (
@@ -57,7 +58,7 @@ class BaseSettings(Common):
     coarse: float = option(1.0, "extra weight of noisy steps in multiples of noise by signal: a picture's plan is made there; 0: none")
     begin: str = option("", "checkpoint to begin with, as export-base wrote it; empty: fresh networks")
     muon: float = option(0.0, "size of Muon's steps in multiples of the rate (AdamW's are 0.2) for hidden matrices; 0: AdamW alone")
-    vae: str = option("", "the VAE's weights for sample sheets; empty: those train-vae finished")
+    vae: str = option("", "the VAE's weights, or a checkpoint, for sample sheets; empty: those train-vae finished, else the product's")
 
 
 OUTER = ("conv_in", "conv_out", "token_embedding", "position_embedding")
@@ -134,12 +135,12 @@ class BaseTrainee:
 
     @torch.no_grad()
     def sheet(self) -> np.ndarray | None:
-        """Eight pictures of the averaged model, 20 steps."""
-        path = Path(self.settings.vae) if self.settings.vae else default_folder("vae") / FINISHED
-        if not path.exists():
+        """Eight pictures of the averaged model, 20 steps; none where there is no VAE."""
+        try:
+            vae = read_vae(self.settings.vae).to(self.device)
+        except BadWeights as error:
+            log.info("No sample sheet: %s", error)
             return None
-        vae: AutoencoderKL = build_vae().to(self.device).eval()
-        vae.load_state_dict(load_weights(path))
         unet, text = load_base(self.average.tensors, self.device)
         words = text(torch.from_numpy(tokens_of(["", *PROMPTS]).astype(np.int64)).to(self.device)).last_hidden_state
         start = torch.randn((len(PROMPTS), 4, 16, 16), generator=torch.Generator().manual_seed(3)).to(self.device)

@@ -12,16 +12,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from facechain_ext.demo.model import TRAINED
 from facechain_ext.errors import BadInput, BadWeights, CannotWrite
 
 STATE = "state.pt"
 WEIGHTS = "weights.safetensors"
+CHECKPOINT = "checkpoint.safetensors"
+"""Of export-base."""
 
 
 def default_folder(name: str) -> Path:
     """Where a training lives unless told otherwise: facechain/training/<name> in the user's cache folder (XDG)."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "facechain" / "training" / name
+
+
+def trained(name: str, file: str) -> Path:
+    """What a training finished here in its own folder; where there is nothing, the file that comes with the product, if it does."""
+    own, shipped = default_folder(name) / file, TRAINED / file
+    return shipped if shipped.is_file() and not own.is_file() else own
 
 
 def prepare(folder: Path) -> None:

@@ -18,8 +18,8 @@ from facechain_ext.errors import BadInput
 from facechain_ext.hosts.standalone.checkpoint import Networks
 from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
+from facechain_ext.training.checkpoint import CHECKPOINT
 from facechain_ext.training.device import choose_device, fused, optimise, pace_of, rate_at
-from facechain_ext.training.export import CHECKPOINT
 from facechain_ext.training.frozen import Frozen, captions_of, finish, listed, networks_of, noise_error, squared, without_words
 from facechain_ext.training.latents import drawing_of, open_set
 from facechain_ext.training.loop import train

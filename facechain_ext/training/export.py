@@ -15,11 +15,10 @@ from facechain_ext.demo.random import SIDE
 from facechain_ext.engine.checkpoints import write_tensors
 from facechain_ext.training.arguments import Common, option, parse, speak
 from facechain_ext.training.base import load_base
-from facechain_ext.training.checkpoint import WEIGHTS, default_folder, load_weights
-from facechain_ext.training.vae import FINISHED, build_vae
+from facechain_ext.training.checkpoint import CHECKPOINT, WEIGHTS, default_folder, load_weights
+from facechain_ext.training.vae import read_vae
 
 NAME, SUMMARY = "export-base", "Write the trained demo model as one checkpoint file."
-CHECKPOINT = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +26,7 @@ class ExportSettings(Common):
     """What to write; of the common settings none counts."""
 
     base: str = option("", "the base model's weights; empty: those train-base trained")
-    vae: str = option("", "the VAE's weights; empty: those train-vae finished")
+    vae: str = option("", "the VAE's weights, or a checkpoint; empty: those train-vae finished, else the product's")
     text_encoder: str = option("text_encoder", "folder with the text encoder's configuration, as the .yaml shall name it")
 
 
@@ -35,8 +34,7 @@ def export(settings: ExportSettings, folder: Path) -> Path:
     """Write checkpoint (float16) and .yaml into `folder`. BadWeights, CannotWrite."""
     base = Path(settings.base) if settings.base else default_folder("base") / WEIGHTS
     unet, text = load_base(load_weights(base), torch.device("cpu"))
-    vae = build_vae()
-    vae.load_state_dict(load_weights(Path(settings.vae) if settings.vae else default_folder("vae") / FINISHED))
+    vae = read_vae(settings.vae)
     tensors = {key: value.half() if value.is_floating_point() else value for key, value in to_ldm(unet, vae, text).items()}
     target = folder / CHECKPOINT
     write_tensors(tensors, target, {"facechain_size": str(SIDE)})

@@ -32,8 +32,9 @@ from facechain_ext.errors import BadInput
 from facechain_ext.hosts.standalone.checkpoint import Networks
 from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
-from facechain_ext.training.checkpoint import WEIGHTS, default_folder
+from facechain_ext.training.checkpoint import trained
 from facechain_ext.training.device import choose_device, fused, pace_of, rate_at
+from facechain_ext.training.encoder import FINISHED as ENCODER
 from facechain_ext.training.fair import Outside
 from facechain_ext.training.frozen import networks_of
 from facechain_ext.training.latents import HEIGHT, LatentSet, open_set
@@ -59,8 +60,8 @@ class FactSettings(Common):
     rate: float = option(1e-4, "highest learning rate; cosine to a twentieth of it")
     batch: int = option(8, "pictures per step and process")
     decay: float = option(0.9995, "decay of the moving average of the weights")
-    checkpoint: str = option("", "SD1.5 checkpoint, one file; empty: the demo model's, as export-base wrote it")
-    encoder: str = option("", "face encoder; empty: the one train-encoder trained")
+    checkpoint: str = option("", "SD1.5 checkpoint, one file; empty: the demo model's, as export-base wrote it here, else the product's")
+    encoder: str = option("", "face encoder; empty: the one train-encoder trained here, else the product's")
     begin: str = option("", "adapter to begin with; empty: a fresh one")
     data: str = option("", "dataset folder with a sub-folder of pictures per person; empty: drawn people")
     size: int = option(512, "side of a dataset's pictures in pixels, a multiple of 8")
@@ -343,7 +344,7 @@ def main(argv: Sequence[str]) -> None:
     team = assemble()
     device = team.device(choose_device(settings))
     networks = networks_of(settings.checkpoint, device)
-    encoder = read_encoder(Path(settings.encoder or default_folder("encoder") / WEIGHTS))
+    encoder = read_encoder(Path(settings.encoder) if settings.encoder else trained("encoder", ENCODER))
     trainee = FactTrainee(settings, device, networks, encoder, source_of(settings, folder), team)
     fixed = {key: value for key, value in identity_of(settings).items() if key not in MAY_CHANGE}
     train(trainee, folder, fixed | ({"processes": team.count} if team.count > 1 else {}), settings.seed, pace_of(settings), team)

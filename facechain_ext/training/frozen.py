@@ -14,8 +14,7 @@ from torch.nn import functional as F
 from facechain_ext.engine.checkpoints import write_tensors
 from facechain_ext.errors import BadInput
 from facechain_ext.hosts.standalone.checkpoint import Networks, load_networks
-from facechain_ext.training.checkpoint import default_folder
-from facechain_ext.training.export import CHECKPOINT
+from facechain_ext.training.checkpoint import CHECKPOINT, trained
 from facechain_ext.training.loop import Trainee
 from facechain_ext.training.noise import add_noise, sample, snr_weight
 from facechain_ext.training.tokens import tokens_of
@@ -60,8 +59,11 @@ class Frozen:
 
 
 def networks_of(checkpoint: str, device: torch.device) -> Networks:
-    """The networks to train on; empty: the demo model's, as export-base wrote them. UnsupportedModel, BadWeights."""
-    return load_networks(Path(checkpoint or default_folder("base") / CHECKPOINT), device, torch.float32)
+    """The networks to train on; empty: the demo model's, as export-base wrote them here, else the product's.
+
+    UnsupportedModel, BadWeights.
+    """
+    return load_networks(Path(checkpoint) if checkpoint else trained("base", CHECKPOINT), device, torch.float32)
 
 
 def finish(trainee: Trainee, target: Path) -> None:

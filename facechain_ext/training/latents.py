@@ -22,11 +22,11 @@ from facechain_ext.demo.world import Drawing
 from facechain_ext.errors import BadInput
 from facechain_ext.log import log
 from facechain_ext.training.arguments import Common, option, parse, speak
-from facechain_ext.training.checkpoint import default_folder, load_weights, prepare
+from facechain_ext.training.checkpoint import prepare
 from facechain_ext.training.device import choose_device
 from facechain_ext.training.people import PAINTED, anyone, pair_picture, picture
 from facechain_ext.training.tokens import LENGTH, tokens_of
-from facechain_ext.training.vae import FINISHED, build_vae, to_tensor
+from facechain_ext.training.vae import read_vae, to_tensor
 
 NAME, SUMMARY = "encode-pictures", "Draw pictures and keep them as latents for the base model's training."
 HEIGHT = 128
@@ -39,7 +39,7 @@ class LatentSettings(Common):
     pictures: int = option(100_000, "how many pictures the set has room for")
     until: int = option(0, "stop after this many; 0: when full")
     people: int = option(1, "people in a picture, side by side")
-    vae: str = option("", "the VAE's weights; empty: those train-vae finished in the cache folder")
+    vae: str = option("", "the VAE's weights, or a checkpoint; empty: those train-vae finished, else the product's")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +66,7 @@ def open_set(folder: Path) -> LatentSet:
 def encode(settings: LatentSettings, folder: Path) -> None:
     """Fill the set in `folder`, from where it stands."""
     device = choose_device(settings)
-    vae = build_vae().to(device).eval()
-    vae.load_state_dict(load_weights(Path(settings.vae) if settings.vae else default_folder("vae") / FINISHED))
+    vae = read_vae(settings.vae).to(device)
     latents, tokens, done = _open_or_make(settings, folder)
     end, begun = min(settings.until or settings.pictures, settings.pictures), time.monotonic()
     first = done

@@ -22,9 +22,11 @@ from torch import Tensor, nn
 from facechain_ext.demo.architecture import VAE
 from facechain_ext.demo.model import TRAINED
 from facechain_ext.demo.world.traits import STYLES
+from facechain_ext.errors import BadInput
+from facechain_ext.hosts.standalone.checkpoint import load_networks
 from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
-from facechain_ext.training.checkpoint import load_weights, save_weights
+from facechain_ext.training.checkpoint import CHECKPOINT, default_folder, load_weights, save_weights, trained
 from facechain_ext.training.device import choose_device, fused, keep_order, optimise, pace_of, rate_at
 from facechain_ext.training.loop import train
 from facechain_ext.training.people import ALL_STYLES, PAINTED, TESTED, anyone, picture
@@ -54,6 +56,12 @@ class VaeSettings(Common):
     kl: float = option(5e-6, "weight of the KL term, summed over a picture")
     widths: str = option("", "channels of the four levels, all the same, as 16,16,16,16; empty: the demo model's")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = self.widths.split(",")
+        if self.widths and (len(given) != 4 or len(set(given)) > 1 or not given[0].isdigit() or int(given[0]) % 4):
+            raise BadInput(f"--widths is {self.widths!r}: give the same multiple of 4 four times, as 16,16,16,16.")
+
 
 def to_tensor(pictures: np.ndarray) -> Tensor:
     """RGB uint8 [B, H, W, 3] → [B, 3, H, W] in [-1, 1]."""
@@ -74,6 +82,21 @@ def build_vae(widths: str = "") -> AutoencoderKL:
     return AutoencoderKL(**config)
 
 
+def read_vae(given: str) -> AutoencoderKL:
+    """A VAE that train-vae wrote, or that of a checkpoint; empty: the one finished here, else the one that comes with the product.
+
+    BadWeights, UnsupportedModel.
+    """
+    own = default_folder("vae") / FINISHED
+    path = Path(given) if given else own if own.is_file() else trained("base", CHECKPOINT)
+    tensors = load_weights(path)
+    if any(key.startswith("first_stage_model.") for key in tensors):
+        return load_networks(path, torch.device("cpu"), torch.float32).vae
+    vae = build_vae()
+    vae.load_state_dict(tensors)
+    return vae.eval()
+
+
 class VaeTrainee:
     """The VAE, its optimiser and its average."""
 
@@ -83,7 +106,7 @@ class VaeTrainee:
         self.vae = build_vae(settings.widths).to(device)
         keep_order(self.vae)
         if settings.begin:
-            self.vae.load_state_dict(load_weights(Path(settings.begin)))
+            self.vae.load_state_dict(read_vae(settings.begin).state_dict() if not settings.widths else load_weights(Path(settings.begin)))
         else:
             begin_with_colours(self.vae)
         if settings.decoder:

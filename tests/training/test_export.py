@@ -11,9 +11,11 @@ import torch
 from facechain_ext.demo.architecture import CLIP, UNET, VAE
 from facechain_ext.errors import BadWeights
 from facechain_ext.hosts.standalone.checkpoint import build, load_networks
+from facechain_ext.training import checkpoint
 from facechain_ext.training.base import BaseSettings, BaseTrainee
 from facechain_ext.training.checkpoint import save_weights
 from facechain_ext.training.export import ExportSettings, export
+from facechain_ext.training.vae import read_vae
 from tests.training.test_restart import write_set
 
 
@@ -47,6 +49,25 @@ def test_a_training_begins_with_an_exported_checkpoint(tmp_path):
     assert all(weight.requires_grad for weight in begun.parameters)
     begun.step(0, np.random.default_rng(0))
     assert not torch.equal(begun.unet.conv_in.weight, unet.conv_in.weight.half().float())
+
+
+def test_a_vae_is_read_from_its_training_or_from_a_checkpoint(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    unet, vae, text = build(UNET, VAE, CLIP)
+    parts = {"unet": unet, "text": text}
+    save_weights(tmp_path / "base.safetensors", {f"{name}.{k}": v for name, part in parts.items() for k, v in part.state_dict().items()})
+    save_weights(tmp_path / "vae.safetensors", vae.state_dict())
+    made = export(ExportSettings(base=str(tmp_path / "base.safetensors"), vae=str(tmp_path / "vae.safetensors")), tmp_path / "out")
+    of_training, of_checkpoint = read_vae(str(tmp_path / "vae.safetensors")), read_vae(str(made))
+    for key, value in vae.state_dict().items():
+        assert torch.equal(of_training.state_dict()[key], value)
+        assert torch.equal(of_checkpoint.state_dict()[key], value.half().float())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(checkpoint, "TRAINED", tmp_path / "out")
+    assert torch.equal(read_vae("").decoder.conv_in.weight, of_checkpoint.decoder.conv_in.weight), "the product's where none was trained"
+    (tmp_path / "cache" / "facechain" / "training" / "vae").mkdir(parents=True)
+    save_weights(tmp_path / "cache" / "facechain" / "training" / "vae" / "vae.safetensors", vae.state_dict())
+    assert torch.equal(read_vae("").decoder.conv_in.weight, vae.decoder.conv_in.weight), "one's own comes first"
 
 
 def test_what_is_not_trained_yet_is_named(tmp_path):

@@ -186,6 +186,12 @@ def test_the_encoder_is_kept_in_the_published_form(tmp_path):
     assert 2 * (tmp_path / "half.safetensors").stat().st_size < 1.02 * (tmp_path / "encoder.safetensors").stat().st_size
 
 
+@pytest.mark.parametrize("widths", ["16,16,32,32", "16,16,16", "18,18,18,18", "a,a,a,a"])
+def test_widths_that_no_vae_has_are_refused(widths):
+    with pytest.raises(BadInput, match="the same multiple of 4 four times"):
+        vae.VaeSettings(widths=widths)
+
+
 def test_the_vae_learns():
     settings = vae.VaeSettings(steps=40, batch=1, crop=32, widths="16,16,16,16", warmup=1, rate=5e-3)
     trainee = vae.VaeTrainee(settings, torch.device("cpu"))
@@ -253,9 +259,10 @@ def test_the_judge_is_asked_about_what_comes_back():
 
 
 def test_encoded_pictures_are_continued_and_depend_on_their_number_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(latents, "build_vae", lambda: vae.build_vae("8,8,8,8"))
+    build = vae.build_vae
+    monkeypatch.setattr(vae, "build_vae", lambda: build("8,8,8,8"))
     torch.manual_seed(1)
-    save_weights(tmp_path / "vae.safetensors", vae.build_vae("8,8,8,8").state_dict())
+    save_weights(tmp_path / "vae.safetensors", build("8,8,8,8").state_dict())
     common = {"pictures": 6, "batch": 2, "vae": str(tmp_path / "vae.safetensors"), "device": "cpu"}
     latents.encode(latents.LatentSettings(**common, until=2), tmp_path / "a")
     assert latents.open_set(tmp_path / "a").done == 2
