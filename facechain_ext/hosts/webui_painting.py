@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facechain_ext.errors import FaceChainError, Interrupted, OutOfMemory, PictureFailed, Skipped
@@ -66,8 +67,9 @@ def restored(picture: Image.Image, restorer: Any) -> Image.Image:
 
     made = restorer.restore(np.asarray(picture))
     if getattr(restorer, "net", made) is None:
+        folder = Path(getattr(restorer, "model_path", restorer.name())).name  # CodeFormer's is models/Codeformer
         raise PictureFailed(
-            f"The WebUI could not load {restorer.name()}, which restores faces: put its file into the folder models/{restorer.name()}, "
+            f"The WebUI could not load {restorer.name()}, which restores faces: put its file into the folder models/{folder}, "
             "or make the picture without."
         )
     return Image.fromarray(made)

@@ -269,6 +269,7 @@ class Restorer:
 
     def __init__(self, name: str, *, there: bool = True) -> None:
         self._name, self._there, self.net = name, there, None
+        self.model_path = f"/webui/models/{name.capitalize() if name == 'CodeFormer' else name}"
 
     def name(self) -> str:
         return self._name

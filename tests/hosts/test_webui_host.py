@@ -126,6 +126,9 @@ def test_a_finish_that_cannot_be_is_said(host, modules):
         list(host.paint(request(finish=Finish(scale=2, upscaler="Latent"))))
     with pytest.raises(PictureFailed, match=r"could not load GFPGAN.*models/GFPGAN"):
         list(host.paint(request(finish=Finish(restorer="GFPGAN"))))
+    modules.shared.face_restorers[:] = [fakes.Restorer("CodeFormer", there=False)]
+    with pytest.raises(PictureFailed, match=r"could not load CodeFormer.*models/Codeformer,"):
+        list(host.paint(request(finish=Finish(restorer="CodeFormer"))))
     modules.shared.face_restorers.clear()
     with pytest.raises(BadInput, match="no face restoration 'CodeFormer': leave it out"):
         list(host.paint(request(finish=Finish(restorer="CodeFormer"))))
