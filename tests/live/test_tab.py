@@ -170,6 +170,31 @@ def test_hires(tab: Tab):
     assert enlarged["steps"] == 4 and "Hires upscale: 1.5" in tab.ask(f"/history/{one['id']}")["info"]
 
 
+def test_the_finished_picture_is_enlarged(tab: Tab):
+    """By the WebUI's own Lanczos, which is Pillow's, of the same picture; and "" leaves faces alone, whatever the WebUI's setting says."""
+    plain = tab.pixels()[0]
+    (one,) = tab.make(finish=1.5, finish_upscaler="Lanczos")["results"]
+    by_hand = Image.fromarray(plain).resize((96, 96), Image.Resampling.LANCZOS)
+    assert np.array_equal(decode(one["image"]), np.asarray(by_hand))
+    entry = tab.ask(f"/history/{one['id']}")
+    assert (entry["width"], entry["height"]) == (96, 96)
+    again = tab.ask(f"/history/{one['id']}/again")["order"]
+    assert (again["finish"], again["finish_upscaler"]) == (1.5, "Lanczos") and "restore" not in again
+
+
+def test_a_face_restorer_restores_or_says_what_is_missing(tab: Tab):
+    """Every one that the WebUI lists. Where its file is neither here nor to be fetched, a sentence names it and the folder."""
+    size = tab.pixels()[0].shape
+    for name in tab.ask("/ready")["restorers"]:
+        (one,) = tab.make(restore=name)["results"]
+        if one["failed"]:
+            assert f"could not load {name}" in one["failed"] and f"models/{name}".lower() in one["failed"].lower()
+        else:
+            assert decode(one["image"]).shape == size
+    state = tab.wait(tab.begin(restore="Nonesuch"), ("failed",))
+    assert state["phase"] == "failed" and "no face restoration 'Nonesuch'" in state["error"]
+
+
 def test_stopping_keeps_what_is_finished(tab: Tab, webui: WebUI):
     id = tab.begin(count=16, steps=4)
     tab.wait(id, ("painting",))
