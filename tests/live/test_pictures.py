@@ -131,13 +131,18 @@ def test_a_region_in_only_masked_inpainting_is_that_of_the_whole_picture(webui: 
 
 
 def test_a_region_changes_its_side_more(webui: WebUI):
-    """The UNet mixes the whole picture, so the other side is bounded, not equal: by less than half of the change inside."""
+    """The UNet mixes the whole picture, so the other side changes too; but every side changes more by its own region than by the other.
+
+    The same pixels are compared, as some checkpoints of random weights answer more on one side than on the other.
+    """
     request = {"width": 128, "height": 128} | UNCLIPPED
-    off = webui.make(None, **request)
-    for box, inside, outside in (((0, 0, 64, 128), slice(0, 44), slice(84, 128)), ((64, 0, 128, 128), slice(84, 128), slice(0, 44))):
-        on = webui.make(face(person(region="mask", mask=mask(128, 128, *box))), **request)
-        change = np.abs(on.pixels[0].astype(float) - off.pixels[0]).mean((0, 2))
-        assert change[outside].mean() < 0.5 * change[inside].mean(), box
+    off = webui.make(None, **request).pixels[0].astype(float)
+    sides = {(0, 0, 64, 128): slice(0, 44), (64, 0, 128, 128): slice(84, 128)}
+    pictures = {box: webui.make(face(person(region="mask", mask=mask(128, 128, *box))), **request) for box in sides}
+    change = {box: np.abs(made.pixels[0] - off).mean((0, 2)) for box, made in pictures.items()}
+    for box, own in sides.items():
+        (other,) = (one for one in sides if one != box)
+        assert change[box][own].mean() > 1.3 * change[other][own].mean(), box
 
 
 def test_two_persons_side_by_side(webui: WebUI):
