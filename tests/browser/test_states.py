@@ -62,6 +62,15 @@ def test_first_visit(empty, visit):
     assert page.part("make").is_visible() and not page.page.locator(".facechain-steps").count()
 
 
+def test_what_is_no_picture_is_said_on_the_first_visit_too(empty, visit, tmp_path):
+    (tmp_path / "notes.txt").write_text("hello")
+    page = visit()
+    page.give("drop", tmp_path / "notes.txt")
+    assert "is not a picture" in page.see("#facechain-tab-who-trouble .facechain-warning").inner_text()
+    assert not page.page.locator(".facechain-steps").is_visible()
+    page.shot("no-picture")
+
+
 def test_photos_are_vetted(empty, visit, photos):
     page = visit()
     page.give("drop", photos[3])
