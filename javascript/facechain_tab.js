@@ -222,8 +222,10 @@
     }
 
     function choose(name) {
-        const input = field(name);
-        if (input) input.click();
+        const input = field(name), known = dictionary(all().querySelector("#" + ROOT));
+        if (!input) return;
+        input.accept = known && known.kinds[name] || "";
+        input.click();
     }
 
     function give(name, files) {

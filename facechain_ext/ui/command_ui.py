@@ -29,6 +29,7 @@ def run(argv: Sequence[str]) -> int:
     """Serve the page until somebody stops it."""
     arguments = parser().parse_args(argv)
     accounts = accounts_of(arguments.auth)
+    tell("Starting the page …")  # reading gradio and torch takes seconds, on a slow disk a minute
     try:
         from facechain_ext.ui.page_server import application, check_free, serve
     except ImportError as error:

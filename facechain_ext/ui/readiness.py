@@ -30,19 +30,25 @@ class Ready:
     advice: str = ""
 
 
-def readiness(room: Room, *, note: str, files: Sequence[Path], models: Path, folders: ModelFolders) -> tuple[Ready, ...]:
-    """Everything in the order in which it is needed. note: of the demo model, "" where another is used; files: the three weights."""
-    return (*_weights(note, files, models), _eyes(folders), _styles(room, models), _check(room), _pose(room))
+def readiness(
+    room: Room, *, note: str, files: Sequence[Path], models: Path, folders: ModelFolders, eyes: str = "auto"
+) -> tuple[Ready, ...]:
+    """Everything in the order in which it is needed.
+
+    note: of the demo model, "" where another is used; files: the three weights; eyes: the face analysis that is chosen.
+    """
+    return (*_weights(note, files, models), _eyes(folders, eyes), _styles(room, models), _check(room), _pose(room))
 
 
 def _weights(note: str, files: Sequence[Path], models: Path) -> tuple[Ready, ...]:
     if not note:
         return tuple(map(_file, WEIGHTS, files))
-    places = f"an SD1.5 checkpoint into {models / 'Stable-diffusion'}, adapter and encoder into {models / 'FaceChain'}"
+    places = f"Put an SD1.5 checkpoint into {models / 'Stable-diffusion'}, adapter and encoder into {models / 'FaceChain'}."
     sentences = (note, *(f"The demo model's {name}." for name in WEIGHTS[1:]))
+    advice = (places, "", "")  # said once: all three go together
     return tuple(
-        Ready(name=name, there=True, needed=True, sentence=sentence, advice=f"For real portraits put {places}.")
-        for name, sentence in zip(WEIGHTS, sentences, strict=True)
+        Ready(name=name, there=True, needed=True, sentence=sentence, advice=what)
+        for name, sentence, what in zip(WEIGHTS, sentences, advice, strict=True)
     )
 
 
@@ -52,15 +58,17 @@ def _file(name: str, path: Path) -> Ready:
     return Ready(name=name, there=False, needed=True, sentence=f"There is no {path}.", advice="Give another file, or put it there.")
 
 
-def _eyes(folders: ModelFolders) -> Ready:
-    from facechain_ext.faces.choose import available_backends
+def _eyes(folders: ModelFolders, eyes: str) -> Ready:
+    """eyes: a backend's name, several joined by +, or auto for the first of each kind that is here."""
+    from facechain_ext.faces.choose import ORDER, available_backends
 
-    there = [one for one in available_backends(folders) if "detect" in one.capabilities]
-    aged = any("attributes" in one.capabilities for one in there)
-    names = ", ".join(one.name for one in there)
+    able = {one.name: one.capabilities for one in available_backends(folders)}
+    named = [] if eyes == "auto" else [part.strip() for part in eyes.split("+")]
+    finder = next((name for name in named or ORDER["detect"] if "detect" in able.get(name, ())), "")
+    aged = any("attributes" in able.get(name, ()) for name in named or ORDER["attributes"])
     return Ready(
-        name="analyser", there=bool(there), needed=True,
-        sentence=f"Faces are found by {names}." if there else "There is no face analysis.",
+        name="analyser", there=bool(finder), needed=True,
+        sentence=f"Faces are found by {finder}." if finder else "There is no face analysis.",
         advice="" if aged else "Ages cannot be told by these: name the subject yourself, or add insightface or FairFace.",
     )  # fmt: skip
 

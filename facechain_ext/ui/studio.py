@@ -36,7 +36,7 @@ class Settings:
     )
     adapter: str = option(AUTO, label="Adapter", help="the adapter that auto means: a file name, or auto for the first")
     analyser: str = option(AUTO, label="Face analysis", help="what looks at photos: auto takes the best that is installed")
-    outputs: str = option("", label="Folder for results", help="where the history lies; empty: in the host's output folder")
+    outputs: str = option("", label="Folder for results", help="where the history lies; empty: the usual place, see What is here")
     steps: int = option(30, label="Steps", help="what the Portrait page begins with", minimum=1, maximum=150)
     sampler: str = option("DPM++ 2M Karras", label="Sampler", help="what the Portrait page begins with")
     weight: float = option(0.5, label="Likeness", help="what the Portrait page begins with", minimum=0, maximum=2, step=0.05)

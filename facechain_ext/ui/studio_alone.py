@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from facechain_ext.app import FACECHAIN, App, face_analyser
+from facechain_ext.app import FACECHAIN, App, drawn_faces, face_analyser
 from facechain_ext.errors import BadInput, BadWeights, CannotWrite
 from facechain_ext.faces.choose import ModelFolders, available_backends
 from facechain_ext.faces.nudity import checker_folder, picture_check
@@ -82,11 +82,11 @@ class StudioAlone(StudioBase):
         return self._once("encoder", path, lambda: read_encoder(path))
 
     def analyser(self, name: str) -> FaceAnalyser:
-        """The face analysis of that name; auto: the settings', else the app's, else the best that is here."""
-        chosen = self.settings().analyser if name == AUTO else name
-        if chosen == AUTO:
-            chosen = self._best_analyser()
+        """The face analysis of that name; auto: the settings', else the app's, else the best that is here for what the app paints."""
+        chosen = self._analyser_name(name)
         device = "cpu" if self.app.choice.device == AUTO else self.app.choice.device
+        if chosen == AUTO and self.app.drawn:
+            return self._once("analyser", "drawn", lambda: drawn_faces(self.app.choice.models, device))
         return self._once("analyser", chosen, lambda: face_analyser(chosen, self.app.choice.models, device))
 
     def analysers(self) -> tuple[str, ...]:
@@ -154,11 +154,13 @@ class StudioAlone(StudioBase):
     def everything_ready(self) -> tuple[Ready, ...]:
         """What is there and what is missing."""
         files = [Path(str(path)) for path in self.app.files]
-        return readiness(self, note=self.app.note, files=files, models=self.app.choice.models, folders=self._analyser_folders())
+        eyes = "demo" if self.app.drawn and self._analyser_name(AUTO) == AUTO else self._analyser_name(AUTO)
+        models, folders = self.app.choice.models, self._analyser_folders()
+        return readiness(self, note=self.app.note, files=files, models=models, folders=folders, eyes=eyes)
 
     def demo_person(self) -> tuple[Picture, ...]:
         """Photos of the person to try things with: drawn ones for the trained demo model."""
-        if self._demo_eyes():
+        if self.app.drawn:
             return drawn_person()
         return (Picture(data=EXAMPLE.read_bytes(), name=EXAMPLE.name),) if EXAMPLE.is_file() else ()
 
@@ -220,13 +222,10 @@ class StudioAlone(StudioBase):
         models = self.app.choice.models
         return ModelFolders(**{name: models / name for name in ("facexlib", "insightface", "modelscope") if (models / name).is_dir()})
 
-    def _best_analyser(self) -> str:
-        """The app's choice; for the demo model the eyes that know drawn people."""
-        chosen = self.app.choice.analyser
-        return "demo" if chosen == AUTO and self._demo_eyes() else chosen
-
-    def _demo_eyes(self) -> bool:
-        return self.app.demo and "demo" in self.analysers()
+    def _analyser_name(self, name: str) -> str:
+        """What a name stands for: auto for the settings', else for the app's choice, which may be auto."""
+        chosen = self.settings().analyser if name == AUTO else name
+        return self.app.choice.analyser if chosen == AUTO else chosen
 
 
 def _kept(path: Path, base: Settings) -> Settings:

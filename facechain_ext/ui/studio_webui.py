@@ -139,7 +139,7 @@ class StudioWebUI(StudioBase):
 
     def everything_ready(self) -> tuple[Ready, ...]:
         """What is there and what is missing."""
-        rest = readiness(self, note="", files=(), models=shared_models(), folders=model_folders())
+        rest = readiness(self, note="", files=(), models=shared_models(), folders=model_folders(), eyes=self.settings().analyser)
         return (self._checkpoint(), self._adapter(), self._encoder(), *rest)
 
     def demo_person(self) -> tuple[Picture, ...]:

@@ -23,6 +23,9 @@ from facechain_ext.ui.traces import handed, sweep
 from facechain_ext.ui.words import ENGLISH, labels, meant, say, tips
 
 PAGES = ("portrait", "people", "history", "setup")
+CHANNELLED = (tab_who, tab_style, tab_pictures, tab_portrait, tab_history, tab_people)
+KINDS = {"image": "image/*"}
+"""What a browser calls a kind of files."""
 
 
 def build(studio: Studio) -> gr.Blocks:
@@ -52,10 +55,10 @@ class Tab:
             wires.html("dictionary", words())
             for name in ("hello", "pulse"):
                 wires.html(name)
-            for module in (tab_who, tab_style, tab_pictures, tab_portrait, tab_history, tab_people):
+            for module in CHANNELLED:
                 for name in module.CHANNELS:
                     wires.channel(name)
-                for name, kinds in getattr(module, "DROPS", {}).items():
+                for name, kinds in drops(module).items():
                     wires.drop(name, kinds)
             for name in ("tick", "arrive"):
                 wires.put(name, gr.Button(say("refresh"), elem_id=element(TAB, name)))
@@ -90,7 +93,7 @@ class Tab:
         self.portrait.connect()
         self.people.connect()
         self.history.connect()
-        self.setup.connect(self._fill)
+        self.setup.connect(self._fill_anew)
         arrives = self.wires["arrive"].click
         self.wires.on(arrives, self.defaults, [], [self.wires[name] for name in DEFAULTS], self.wires["first-trouble"])
         self.wires.on(arrives, self.setup.arrived, [], [*self.setup.controls, self.wires["settings-save"], self.wires["settings-fixed"]])
@@ -112,6 +115,16 @@ class Tab:
         wires.on(event, portrait.pose_zone, [], [wires["pose-zone"]], wires["pose-trouble"])
         self._fill_people(event)
         self._fill_setup(event)
+
+    def _fill_anew(self, event: Any) -> None:
+        """After the settings were kept: what has been chosen is said in their language too, and what was said before is gone."""
+        wires, portrait = self.wires, self.portrait
+        self._fill(event)
+        wires.on(event, portrait.styles.chosen, [wires["style"]], [wires["chosen"]], wires["style-trouble"])
+        looked = [wires[name] for name in ("files", "face", "adapter", "analyser")]
+        wires.on(event, portrait.who.look, looked, [wires["photos"]], wires["look-trouble"])
+        notes = [wires[name] for name in ("own-said", "styles-moved", "added", "saved")]
+        wires.on(event, lambda _visitor: ("", "", "", ""), [], notes)
 
     def _fill_people(self, event: Any) -> None:
         wires = self.wires
@@ -156,8 +169,15 @@ DEFAULTS = ("weight", "steps", "sampler", "width", "height")
 LISTS = ("sampler", "upscaler", "restore", "finish_upscaler", "adapter", "analyser")
 
 
+def drops(module: Any) -> dict[str, list[str]]:
+    """Where files are dropped in a module's part of the page, and of which kinds they are."""
+    return getattr(module, "DROPS", {})
+
+
 def words() -> str:
     """The page's dictionary and tips, for our script."""
     said = {"zh": labels("zh"), "tips": {language: tips(language) for language in (ENGLISH, "zh")}}
+    known = {name: kinds for module in CHANNELLED for name, kinds in drops(module).items()}
+    said |= {"kinds": {name: ",".join(KINDS.get(one, one) for one in kinds) for name, kinds in known.items()}}
     said |= {"ask": {language: {key: say(f"tab.{key}", language) for key in ("yes", "cancel")} for language in (ENGLISH, "zh")}}
     return f'<template class="facechain-words" data-words="{escape(json.dumps(said, ensure_ascii=False))}"></template>'

@@ -16,7 +16,7 @@ from facechain_ext.ui.ids import element
 from facechain_ext.ui.tab_who import Who, more_photos, pictures_of, without
 from facechain_ext.ui.tab_wires import TAB, Visitor, Wires, first_line, fixed, good, title
 from facechain_ext.ui.traces import received
-from facechain_ext.ui.words import say
+from facechain_ext.ui.words import say, translate_all
 
 CHANNELS = ("someone", "delete-person", "export-people", "new-photo")
 DROPS = {"people-drop": [".zip", ".safetensors"], "new-drop": ["image"]}
@@ -130,7 +130,7 @@ class People:
             say("tab.person_saved", language): one.saved,
             say("tab.person_adapters", language): ", ".join(one.adapters.values()),
             say("tab.person_originals", language): originals,
-            say("tab.person_consent", language): one.consent or say("tab.person_no_consent", language),
+            say("tab.person_consent", language): translate_all(one.consent, language) or say("tab.person_no_consent", language),
         }  # fmt: skip
         actions = html.action(say("tab.person_use", language), "person", one.name, kind="facechain-primary", page="0")
         actions += html.action(say("tab.person_export", language), "export-people", one.name)

@@ -57,7 +57,7 @@ class Pictures:
         wires = self.wires
         seen = [wires["job"], wires["version"], wires["picked"]]
         shown = [wires["stage"], wires["results"], wires["version"], wires["picked"], wires["pulse"]]
-        wires.on(wires["tick"].click, self.watch, seen, shown, wires["results-trouble"])
+        self.watched = wires.on(wires["tick"].click, self.watch, seen, shown, wires["results-trouble"])
         for name, answer in (("stop", self.stop), ("skip", self.skip)):
             wires.on(wires[f"do-{name}"].change, answer, [wires["job"]], [wires["version"]], wires["make-trouble"])
         wires.on(
@@ -134,7 +134,8 @@ class Pictures:
             if cells
             else ""
         )
-        return f'<section data-job="{escape(state.id)}">{large}{grid}{notes}</section>'
+        emptied = idle(visitor.language) if state.phase == "done" and not cells and not notes else ""
+        return f'<section data-job="{escape(state.id)}">{large}{grid}{notes}{emptied}</section>'
 
     def _cell(self, visitor: Visitor, result: Result, picked: int) -> str:
         language = visitor.language
@@ -286,10 +287,12 @@ def done(state: State) -> float:
 
 def where(state: State, language: str) -> str:
     """Picture, step and time left, in words."""
-    if state.phase == "waiting":
-        return say("tab.waiting", language, count=state.ahead) if state.ahead else say("tab.beginning", language)
+    if state.phase == "waiting" and state.ahead:
+        return say("tab.waiting", language, count=state.ahead)
     if state.phase in ("looking", "choosing"):
         return say(f"tab.{state.phase}_now", language)
+    if not state.steps:  # nobody painted a step yet: the checkpoint is being read
+        return say("tab.beginning", language)
     parts = [say("tab.picture_of", language, number=state.picture, count=state.pictures)] if state.pictures > 1 else []
     parts.append(say("tab.step_of", language, step=state.step, steps=state.steps))
     left = html.seconds(state.seconds_left, language)
@@ -315,4 +318,5 @@ def order_values(values: Mapping[str, Any]) -> dict[str, Any]:
 def parameters(entry: Entry, language: str) -> dict[str, str]:
     """Everything an entry's info text states, prompts first."""
     prompt, negative, settings = parse_info(entry.info)
+    settings = {key: value for key, value in settings.items() if key != "Size"}  # said before, in the visitor's language
     return {say("tab.param_prompt", language): prompt or entry.prompt, say("tab.param_negative", language): negative, **settings}

@@ -64,6 +64,7 @@ class Portrait:
     def __init__(self, wires: Wires) -> None:
         self.wires = wires
         self.starts: dict[str, Any] = {}  # what the page was built with
+        wires.state("covered", "")
         with gr.Column(elem_classes=["facechain-portrait"]):
             wires.html("first")
             wires.trouble("first-trouble")
@@ -143,6 +144,8 @@ class Portrait:
         wires.on(wires["make"].click, self.make, self.inputs, [*begun, *beside], wires["make-trouble"])
         for name, answer in (("again", self.pictures.again), ("vary", self.pictures.vary)):
             wires.on(wires[f"do-{name}"].change, answer, [wires[f"do-{name}"]], [*begun, wires["make-note"]], wires["make-trouble"])
+        covers = [wires[name] for name in ("job", "covered", "style", "choice")]
+        wires.on(self.pictures.watched.then, self.covers, covers, [wires[name] for name in ("covered", "styles", "chosen")])
         wires.on(wires["choose"].change, self.choosing, [wires["choose"]], [wires["most"], wires["until"]])
         posed = [wires["pose"], wires["pose-seen"], wires["pose-drop"]]
         dropped = [wires["pose-drop"], wires["width"], wires["height"]]
@@ -212,6 +215,19 @@ class Portrait:
             loras=chosen.loras, pose=_pose_picture(self.wires.shelf, chosen.pose), pose_weight=float(chosen.pose_weight),
         )  # fmt: skip
 
+    def covers(self, visitor: Visitor, job: str, covered: str, key: str, choice: Any) -> tuple[Any, ...]:
+        """Once a job is over whose style had no picture before: the gallery and the chosen style with the new one."""
+        studio = self.wires.studio
+        if not job or job == covered:
+            return stay(3)
+        state = studio.jobs.state(visitor.user, job)
+        if not state.over:
+            return stay(3)
+        made, style = sum(one.entry is not None for one in state.results), state.order.style
+        if not style or not made or studio.history().amount(Wanted(user=visitor.user, style=style)) > made:
+            return job, *stay(2)
+        return job, self.styles.gallery(visitor, choice), self.styles.chosen(visitor, key)
+
     def choosing(self, _visitor: Visitor, choose: str) -> tuple[Any, Any]:
         """Only what the chosen way of choosing asks for is shown."""
         return gr.update(visible=choose != ALL), gr.update(visible=choose == UNTIL)
@@ -254,7 +270,7 @@ class Portrait:
         """Three steps with what is there and what is missing."""
         language, studio = visitor.language, self.wires.studio
         bound = studio.styles()
-        here = sum(one.state == "bound" for one in bound)
+        here = sum(map(usable, bound))
         people = self.who.faces(visitor, "")
         demo = html.action(say("tab.step_demo", language), "demo", "1", kind="facechain-secondary") if studio.demo_person() else ""
         first = html.opener(say("tab.step_photo", language), "drop", kind="facechain-primary") + demo + people

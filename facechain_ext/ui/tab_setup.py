@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from html import escape
 from typing import Any
 
 import gradio as gr
@@ -127,7 +126,8 @@ class Setup:
         return f'<ul class="facechain-ready">{"".join(rows)}</ul>{html.table(shown)}'
 
     def safety(self, visitor: Visitor) -> str:
-        """Which check is at work, and what cannot be switched off."""
-        said = translate_all(self.wires.studio.safety(), visitor.language)
-        always = say("tab.safety_minors", visitor.language)
-        return f'<p class="facechain-lead">{escape(said)}</p><p class="facechain-lead">{escape(always)}</p>'
+        """Which check is at work, and what of it cannot be switched off; without a check nothing is promised of it."""
+        said = [translate_all(self.wires.studio.safety(), visitor.language)]
+        if self.wires.studio.checker() is not None:
+            said.append(say("tab.safety_minors", visitor.language))
+        return "".join(html.lead(one) for one in said)

@@ -183,7 +183,8 @@ class Styles:
 
     def gallery(self, visitor: Visitor, choice: Choice) -> str:
         """The cards that are to be seen."""
-        wanted = [one for one in self.wires.studio.styles() if fits(one, choice, visitor.language)]
+        fitting = [one for one in self.wires.studio.styles() if fits(one, choice, visitor.language)]
+        wanted = sorted(fitting, key=lambda one: not usable(one))  # what can be made stands first
         made = self.wires.studio.history().names(visitor.user, "style")
         cards = [self._card(visitor, one, choice, one.style.key in made) for one in wanted[: choice.amount]]
         more = html.does("more-styles", len(cards), sight="1") if len(wanted) > len(cards) else ""
@@ -230,6 +231,10 @@ class Styles:
         if bound is None or prompt.strip() != filled[0].strip():
             return gr.update(), filled
         return fitted(bound, subject), (fitted(bound, subject), filled[1])
+
+    def chosen(self, visitor: Visitor, key: str) -> str:
+        """The chosen style, as it is now and in the visitor's language."""
+        return self.large(visitor, self.found(key) if key else None)
 
     def large(self, visitor: Visitor, bound: Bound | None) -> str:
         """The chosen style: picture, name, which LoRA it means, or what stands against it."""
@@ -285,7 +290,7 @@ class Styles:
     def imported(self, visitor: Visitor, file: Any) -> tuple[str, Any]:
         """Styles of an exported file are taken in."""
         with received(file) as found:
-            new = self.wires.studio.own_styles().imported(next(iter(found), Path()).read_text(encoding="utf-8"))
+            new = self.wires.studio.own_styles().imported(next(iter(found), Path()).read_text(encoding="utf-8", errors="replace"))
         return good(say("tab.styles_imported", visitor.language, count=len(new))), gr.update(value=None)
 
     def deleted(self, _visitor: Visitor, sent: str) -> tuple[Any, ...]:

@@ -8,11 +8,11 @@ from typing import Any
 
 import gradio as gr
 
-from facechain_ext.errors import BadInput, BadPicture
+from facechain_ext.errors import BadInput, BadPicture, NoFace
 from facechain_ext.ui import tab_html as html
 from facechain_ext.ui.ids import element
 from facechain_ext.ui.tab_wires import TAB, Visitor, Wires, first_line, good, title
-from facechain_ext.ui.words import say
+from facechain_ext.ui.words import say, translate_all
 from facechain_ext.workflows.orders import AUTO, MOST_PHOTOS
 from facechain_ext.workflows.people import Picture
 
@@ -30,10 +30,15 @@ def pictures_of(wires: Wires, files: Sequence[str]) -> tuple[Picture, ...]:
 
 
 def more_photos(wires: Wires, new: Any, files: Sequence[str]) -> list[str]:
-    """The photos of a page with those that were dropped, each once; the demo person's give way. BadInput where they are too many."""
+    """The photos of a page with those that were dropped, each once; the demo person's give way. BadInput where too many, BadPicture."""
+    from facechain_ext.vision.pictures import read
+
     found = list(dict.fromkeys([*(key for key in files if key in wires.shelf), *wires.shelf.take(new)]))
     if len(found) > MOST_PHOTOS:
         raise BadInput(f"There are {len(found)} photos: {MOST_PHOTOS} are the most.")
+    for at, photo in enumerate(pictures_of(wires, found), 1):
+        if found[at - 1] not in files:
+            read(BytesIO(photo.data), name=photo.name)  # what is no picture is not taken at all
     return found
 
 
@@ -136,8 +141,12 @@ class Who:
         """The photos with what was seen in each."""
         if not files:
             return ""
-        seen = self.wires.studio.look(pictures_of(self.wires, files), adapter=adapter or AUTO, analyser=analyser or AUTO, face=int(face))
-        language = visitor.language
+        language, photos = visitor.language, pictures_of(self.wires, files)
+        try:
+            seen = self.wires.studio.look(photos, adapter=adapter or AUTO, analyser=analyser or AUTO, face=int(face))
+        except NoFace as error:  # the demo model's eyes, given a photograph
+            said = translate_all(str(error), language)
+            return html.photos([html.photo_card(_small(one), "bad", said, at, language, channel) for at, one in enumerate(photos, 1)])
         return html.photos([
             html.photo_card(one.thumbnail, *html.verdict(one.report, language), one.report.number, language, channel) for one in seen
         ])  # fmt: skip

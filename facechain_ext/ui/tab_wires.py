@@ -71,10 +71,13 @@ class Wires:
         return self.put(f"do-{name}", gr.Textbox(value="", show_label=False, elem_id=element(TAB, f"do-{name}")))
 
     def drop(self, name: str, kinds: list[str]) -> Any:
-        """Where the files go that are dropped on `data-drop="name"`; emptied by every answer, so that others can follow."""
+        """Where the files go that are dropped on `data-drop="name"`; emptied by every answer, so that others can follow.
+
+        kinds: what is offered to choose from. What is dropped may be of any kind: gradio's own refusal would be English, and far away.
+        """
         self.drops.append(name)
         amount = "multiple" if kinds == ["image"] and name != "pose-drop" else "single"
-        return self.put(name, gr.File(file_count=amount, file_types=kinds, show_label=False, elem_id=element(TAB, name)))
+        return self.put(name, gr.File(file_count=amount, show_label=False, elem_id=element(TAB, name)))
 
     def hand(self, name: str, write: Callable[[Path], object]) -> tuple[str, str]:
         """A file for the visitor's browser: what the parts `handed` and `handed-over` show, upon which the page downloads it."""

@@ -58,7 +58,7 @@ def translate_all(text: str, language: str) -> str:
     """Several sentences, one after the other."""
     if language == ENGLISH:
         return text
-    sentences = re.split(r"(?<=[.!?])\s+(?=[A-Z])", text)
+    sentences = re.split(r"(?<=[.!?])\s+(?=[A-Z0-9])", text)
     said = [translate(sentence, language) for sentence in sentences]
     return "".join(one if one != sentence else f"{one} " for one, sentence in zip(said, sentences, strict=True)).strip()
 

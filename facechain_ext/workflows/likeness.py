@@ -44,12 +44,12 @@ class Judge:
 
     def score(self, picture: Image.Image) -> float | None:
         """Mean cosine of the picture's largest face with the person's photos, -1 to 1; None where no face is found."""
-        faces = self.analyser.faces(picture)
-        if not faces:
-            return None
         try:
+            faces = self.analyser.faces(picture)
+            if not faces:
+                return None
             vector = _vector(self.analyser, self.network, picture, faces[0], conditioning=self.conditioning)
-        except NoFace:  # a second look does not confirm it; a finished picture is not lost for that
+        except NoFace:  # there is none for these eyes, or a second look does not confirm it; a finished picture is not lost for that
             return None
         return sum(float(vector @ mine) for mine in self.own) / len(self.own)
 

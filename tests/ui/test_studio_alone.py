@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from facechain_ext.app import App, Choice, completed
-from facechain_ext.errors import BadInput, BadWeights, CannotWrite, NotAllowed
+from facechain_ext.errors import BadInput, BadWeights, CannotWrite, NoFace, NotAllowed
 from facechain_ext.store.records import Wanted
 from facechain_ext.ui.door import Door
 from facechain_ext.ui.jobs import State
@@ -210,7 +210,33 @@ def test_the_first_visit_says_what_is_there(studio) -> None:
     assert all(ready[name].there and ready[name].needed for name in ("checkpoint", "adapter", "encoder", "analyser"))
     assert ready["styles"].sentence.startswith("7 of 76 styles") and "68 lack their LoRA" in ready["styles"].advice
     demo_visit = StudioAlone(App(Choice(models=Path("nowhere"), scratch=Path(demo()[0]).parent)), Path("nowhere"))
-    assert _ready(demo_visit)["checkpoint"].sentence.startswith("Demo model") and "nowhere" in _ready(demo_visit)["adapter"].advice
+    said = _ready(demo_visit)
+    assert said["checkpoint"].sentence.startswith("Demo model") and "nowhere" in said["checkpoint"].advice
+    assert (said["adapter"].advice, said["encoder"].advice) == ("", ""), "the three go together: said once"
+
+
+def _demo_studio(folder: Path, *, drawn: bool) -> StudioAlone:
+    """The page as somebody starts it who gives no weights. drawn: the demo model has learnt to draw; else its numbers are random."""
+    app = App(Choice(models=folder / "models", scratch=Path(demo()[0]).parent))
+    app.drawn = drawn
+    return StudioAlone(app, folder / "data")
+
+
+def test_random_networks_look_at_photographs(tmp_path, photo) -> None:
+    studio = _demo_studio(tmp_path, drawn=False)
+    assert studio.look([photo])[0].report.usable
+    assert [one.name for one in studio.demo_person()] == ["astronaut.png"]
+    assert _ready(studio)["analyser"].sentence == "Faces are found by embedded."
+
+
+def test_the_demo_model_that_draws_looks_at_drawings(tmp_path, photo) -> None:
+    studio = _demo_studio(tmp_path, drawn=True)
+    assert all(one.report.usable for one in studio.look(studio.demo_person()))
+    with pytest.raises(NoFace, match="This is a photograph"):
+        studio.look([photo])
+    assert _ready(studio)["analyser"].sentence == "Faces are found by demo."
+    studio.set_settings(Settings(analyser="embedded"))
+    assert studio.look([photo])[0].report.usable and _ready(studio)["analyser"].sentence == "Faces are found by embedded."
 
 
 def test_the_first_visit_says_what_is_missing(studio, tmp_path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import html
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from facechain_ext.errors import NoFace
 from facechain_ext.store.names import NOBODY
 from facechain_ext.store.records import Wanted
 from facechain_ext.ui.door import Door
@@ -107,6 +110,14 @@ def test_a_page_that_arrives_is_filled(visit):
     assert visit["steps"] == 30 and visit["width"] == 256
 
 
+def test_setup_promises_a_check_of_pictures_only_where_there_is_one(visit, monkeypatch):
+    visit.press("arrive")
+    assert "no checker" in visit["safety"] and "always checked" not in visit["safety"]
+    monkeypatch.setattr(visit.studio, "checker", lambda: SimpleNamespace(name="eyes"))
+    visit.press("arrive")
+    assert "always checked" in visit["safety"]
+
+
 def test_photos_come_and_go(visit, photos):
     visit.drop("drop", *photos[:2])
     assert visit["files"] == keys(photos[:2]) and visit["drop"] is None and visit["first"] == ""
@@ -139,6 +150,13 @@ def test_a_style_fills_the_words_and_keeps_what_was_written(visit):
     assert visit["prompt"] == "my own words"
     visit.do("style", "Deer_girl")
     assert visit["style"] == "" and visit["prompt"] == "my own words"
+
+
+def test_styles_that_can_be_made_stand_first(visit):
+    """One has its LoRA, seven are words alone; each of the others carries a mark."""
+    visit.press("arrive")
+    cells = visit["styles"].split("facechain-cell")[1:]
+    assert ["facechain-off" in one for one in cells] == [False] * 8 + [True] * 16
 
 
 @pytest.mark.parametrize(
@@ -220,6 +238,27 @@ def test_a_job_is_watched_to_its_end(visit):
     fresh = Visit(visit.studio)
     fresh.press("arrive")
     assert fresh["job"] == "job1" and fresh["results"].count("facechain-thumb") == 2
+    for _ in range(2):
+        assert "Your pictures appear here" not in visit["results"]
+        visit.do("delete-result", visit["picked"])
+    assert "Your pictures appear here" in visit["results"], "no bare page once the last one is gone"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"phase": "waiting"}, "beginning …"), ({"phase": "waiting", "ahead": 2}, "waiting: 2 before this one"),
+        ({"phase": "painting", "pictures": 2}, "beginning …"),
+        ({"phase": "painting", "pictures": 2, "picture": 1, "step": 3, "steps": 30}, "picture 1 of 2 · step 3 of 30"),
+        ({"phase": "painting", "pictures": 1, "picture": 1, "step": 3, "steps": 30}, "step 3 of 30"),
+    ],
+)  # fmt: skip
+def test_where_the_work_is_is_said(changes, said):
+    from facechain_ext.ui.jobs import State
+    from facechain_ext.ui.tab_pictures import where
+    from facechain_ext.workflows.orders import MakingOptions, Order
+
+    assert where(State(id="1", user="local", order=Order(options=MakingOptions(), person="Anna"), **changes), "en") == said
 
 
 def test_a_page_that_comes_back_shows_the_first_job_and_no_steps(visit, studio):
@@ -471,3 +510,52 @@ def test_a_result_goes_to_a_tab_of_the_host(studio, monkeypatch):
         and page["sent-info"].startswith("a portrait")
         and "facechain-tab-to-img2img" in page["sent-to"]
     )
+
+
+def test_what_is_no_picture_is_said_and_not_taken(visit, photos, tmp_path):
+    (tmp_path / "notes.txt").write_text("hello")
+    visit.drop("drop", photos[0])
+    visit.drop("drop", tmp_path / "notes.txt")
+    assert "photo 2 is not a picture of a kind that can be read" in visit["who-trouble"] and visit["files"] == keys(photos[:1])
+    assert visit["photos"].count("facechain-good") == 1 and visit["drop"] is None
+    visit.drop("styles-drop", photos[0])
+    assert "This is no exported style" in visit["own-trouble"]
+
+
+def test_a_photograph_for_eyes_that_know_drawings_is_called_one(visit, photos, monkeypatch):
+    def look(*_photos, **_more):
+        raise NoFace("This is a photograph.")
+
+    monkeypatch.setattr(visit.studio, "look", look)
+    visit.drop("drop", photos[0])
+    assert "This is a photograph." in visit["photos"] and "looking" not in visit["photos"]
+
+
+def test_another_language_holds_for_what_is_chosen_too(visit, photos):
+    visit.drop("drop", photos[0])
+    visit.do("style", "Hanfu")
+    assert "No style" in visit["chosen"] and "sharp" in visit["photos"]
+    visit.set("setting-language", "zh")
+    visit.press("settings-save")
+    assert "不用风格" in visit["chosen"] and "No style" not in visit["chosen"] and "sharp" not in visit["photos"]
+
+
+def test_a_style_has_the_first_picture_made_with_it_at_once(visit):
+    visit.press("arrive")
+    visit.do("person", "Anna")
+    visit.do("style", "Hanfu")
+    assert "<img" not in visit["chosen"]
+    visit.press("make")
+    for _ in range(20):
+        visit.press("tick")
+    assert "<img" in visit["chosen"] and "<img" in visit["styles"]
+
+
+def test_the_page_knows_which_files_to_offer():
+    from facechain_ext.ui.tab import words
+
+    said = json.loads(html.unescape(words().partition('data-words="')[2].partition('"></template>')[0]))
+    assert said["kinds"] == {
+        "drop": "image/*", "new-drop": "image/*", "pose-drop": "image/*", "lora-drop": ".safetensors", "styles-drop": ".json",
+        "people-drop": ".zip,.safetensors",
+    }  # fmt: skip

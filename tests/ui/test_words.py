@@ -88,13 +88,14 @@ def test_every_sentence_that_is_translated_can_be(key):
             "3 of 8 pictures reached a likeness of 0.62: the most alike of them are kept.",
             "8 张图片中有 3 张达到相似度 0.62：已保留最相似的图片。",
         ),
+        ("7 of 76 styles can be made. 68 lack their LoRA: put it into Lora.", "76 种风格中有 7 种可用。68 种缺少 LoRA：请放入 Lora。"),
         (
             "The memory does not suffice for pictures 4 at a time of 1024×1024: choose fewer per batch.",
             "内存不足以同时生成 4 张 1024×1024 的图片：请选择每批更少的图片。",
         ),
     ],
 )
-def test_what_stops_an_order_is_said_in_chinese(sentence, said):
+def test_sentences_are_said_in_chinese(sentence, said):
     assert words.translate_all(sentence, "zh") == said
 
 

@@ -74,9 +74,16 @@ def test_a_picture_whose_face_is_doubtful_is_kept_without_a_score(tmp_path) -> N
                 raise NoFace("No face was made out there.")
             return super().embed(image, face)
 
-    here = room(tmp_path, eyes=Doubtful())
-    _, results, _ = done(order(count=3), here)
-    assert [one.likeness is None for one in results] == [False, False, True] and here.history().amount(Wanted(user="anna")) == 3
+    class Refusing(ColourEyes):
+        def faces(self, image):
+            if image.getpixel((0, 0)) == BLUE:
+                raise NoFace("This is a photograph.")
+            return super().faces(image)
+
+    for number, eyes in enumerate((Doubtful(), Refusing())):
+        here = room(tmp_path / str(number), eyes=eyes)
+        _, results, _ = done(order(count=3), here)
+        assert [one.likeness is None for one in results] == [False, False, True] and here.history().amount(Wanted(user="anna")) == 3
 
 
 def test_the_best_are_kept_and_the_others_set_aside(tmp_path) -> None:
