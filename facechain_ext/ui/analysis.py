@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
 from typing import TYPE_CHECKING
 
-from PIL import Image
-
-from facechain_ext.errors import BadInput, BadWeights, MissingPackage
+from facechain_ext.errors import BadWeights, MissingPackage
 from facechain_ext.log import log
-from facechain_ext.store.library import Addition, Saved
+from facechain_ext.store.library import Saved
 from facechain_ext.ui.loaded import Loaded
 from facechain_ext.ui.request import AUTO, Picture
-from facechain_ext.workflows.looking import Seen, png, seen_in
+from facechain_ext.workflows.looking import Seen, seen_in
+from facechain_ext.workflows.persons import Eyes, keep
 
 if TYPE_CHECKING:
     from facechain_ext.engine.encoder import FaceEncoder
@@ -36,14 +34,7 @@ def save(
     loaded: Loaded, user: str, name: str, photos: Sequence[Picture], *, adapter: str = AUTO, analyser: str = AUTO, face: int = 0,
     consent: bool = False, keep_photos: bool = False, replace: bool = False,
 ) -> Saved:  # fmt: skip
-    """Add a person to the user's library. Any FaceChainError."""
-    if not photos:
-        raise BadInput("There is no photo to save a person from: drop one to six photos first.")
+    """Add a person to the user's library. BadInput without consent; any FaceChainError."""
     network = loaded.adapter(adapter)
-    met = loaded.look(photos, network, analyser, face)
-    stated = f"The person who saved this states that the pictured person agreed, {date.today().isoformat()}." if consent else ""
-    what = Addition(
-        identity=met.identity, adapter=network.name, thumbnail=png(Image.fromarray(met.crops[0])), consent=stated,
-        originals=[photo.data for photo in photos] if keep_photos else (),
-    )  # fmt: skip
-    return loaded.library(user).add(name, what, replace=replace)
+    eyes = Eyes(analyser=loaded.analyser(analyser), encoder=loaded.encoder(network), adapter=network)
+    return keep(eyes, loaded.library(user), name, photos, face=face, consent=consent, keep_photos=keep_photos, replace=replace)

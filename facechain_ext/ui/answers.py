@@ -23,6 +23,7 @@ from facechain_ext.ui.loaded import loaded
 from facechain_ext.ui.request import MOST_PERSONS, NOBODY, PanelOptions, PersonOptions, Picture, Request, Wanted
 from facechain_ext.ui.settings import facexlib_folder, let_adetailer_run_us, models_folder, offline, shared_models
 from facechain_ext.ui.words import declared_in, languages, say, translate_all
+from facechain_ext.workflows.looking import png
 
 FRONT, TURNED = 20, 90  # degrees of yaw up to which a face counts as frontal
 THUMBNAIL = 112
@@ -219,7 +220,7 @@ def _small(path: str, at: int) -> bytes:
     try:
         image = read(path, name=f"photo {at}")
         image.thumbnail((THUMBNAIL, THUMBNAIL))
-        return analysis.png(image)
+        return png(image)
     except BadPicture as error:
         log.info("%s", error)
         return b""

@@ -212,6 +212,7 @@ def test_a_picture_pasted_back_restores_the_panel(panel, webui):
     panel.analyse()
     panel.part("save", 1).locator(".label-wrap").first.click()
     panel.part("save-name", 1).locator("textarea, input").first.fill("Browser Test")
+    panel.part("consent", 1).locator("input[type=checkbox]").first.check()
     panel.part("save-button", 1).click()
     panel.page.wait_for_function("document.querySelector('#facechain-txt2img-saved-1').innerText.includes('Browser Test')", timeout=LONG)
     try:
@@ -237,6 +238,7 @@ def test_deleting_a_saved_person_asks_first(panel, webui):
     panel.photos(ASTRONAUT)
     panel.part("save", 1).locator(".label-wrap").first.click()
     panel.part("save-name", 1).locator("textarea, input").first.fill("Browser Gone")
+    panel.part("consent", 1).locator("input[type=checkbox]").first.check()
     panel.part("save-button", 1).click()
     panel.page.wait_for_function("document.querySelector('#facechain-txt2img-saved-1').innerText.includes('Browser Gone')", timeout=LONG)
     panel.part("name", 1).locator("input").first.click()

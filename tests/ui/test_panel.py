@@ -230,9 +230,17 @@ def test_one_photo_is_left_out(shown, noise):
     assert shown.html("cards", 1).count("<img") == 1
 
 
+def test_nobody_is_saved_unasked(shown):
+    shown.set("photos", 1, [str(ASTRONAUT)])
+    shown.values[shown.component("save-name", 1)] = "Anna"
+    shown.press("save-button", 1)
+    assert "⚠ Nobody is saved unasked" in shown.text("saved", 1) and shown.component("name", 1).choices == ["—"]
+
+
 def test_a_person_is_saved_chosen_and_deleted(shown):
     shown.set("photos", 1, [str(ASTRONAUT)])
     shown.values[shown.component("save-name", 1)] = "Anna"
+    shown.values[shown.component("consent", 1)] = True
     shown.press("save-button", 1)
     assert shown.text("saved", 1) == "✓ Saved as Anna."
     assert all("Anna" in shown.component("name", number).choices for number in (1, 2, 3, 4))
@@ -264,6 +272,7 @@ def test_choosing_nobody_takes_the_picture_away(shown):
 
 
 def test_saving_tells_what_is_missing(shown):
+    shown.values[shown.component("consent", 1)] = True
     shown.press("save-button", 1)
     assert "⚠ There is no photo to save a person from" in shown.text("saved", 1)
 
@@ -285,6 +294,7 @@ def params(**more) -> dict:
 def test_pasting_restores_every_field_and_finds_the_person_by_photo(shown):
     shown.set("photos", 3, [str(ASTRONAUT)])
     shown.values[shown.component("save-name", 3)] = "Eva"
+    shown.values[shown.component("consent", 3)] = True
     shown.press("save-button", 3)
     shown.values.update(paste(shown.panel, params()))
     asked = request.from_args(shown.args(), api=False)
@@ -303,6 +313,7 @@ def test_with_a_login_everybody_sees_and_pastes_their_own_persons(host):
     ada.visitor.username, eve.visitor.username = "ada", "eve"
     ada.set("photos", 1, [str(ASTRONAUT)])
     ada.values[ada.component("save-name", 1)] = "Anna"
+    ada.values[ada.component("consent", 1)] = True
     ada.press("save-button", 1)
     assert ada.component("name", 1).choices == ["—", "Anna"]
     eve.press("refresh")
@@ -321,6 +332,7 @@ def test_of_two_persons_with_the_same_photo_the_named_one_is_pasted(shown):
     shown.set("photos", 3, [str(ASTRONAUT)])
     for name in ("Anna", "Eva"):
         shown.values[shown.component("save-name", 3)] = name
+        shown.values[shown.component("consent", 3)] = True
         shown.press("save-button", 3)
     for name in ("Anna", "Eva"):
         shown.values.update(paste(shown.panel, params(**{"FaceChain person 1": f"name: {name}, photos: f07f3d10116f"})))

@@ -380,7 +380,7 @@ def test_a_saved_person_is_found_by_name(script, attached):
     from facechain_ext.ui.loaded import loaded
     from facechain_ext.ui.request import Picture
 
-    analysis.save(loaded, "local", "Anna", [Picture(data=ASTRONAUT.read_bytes(), name="photo 1")], analyser="embedded")
+    analysis.save(loaded, "local", "Anna", [Picture(data=ASTRONAUT.read_bytes(), name="photo 1")], analyser="embedded", consent=True)
     run(script, asked({"photos": [PHOTO]}))
     p = run(script, asked({"name": "anna"}))
     one, other = (plan.persons[0].identity for plan in attached.plans)
@@ -394,7 +394,7 @@ def photographed(user: str, name: str) -> None:
     from facechain_ext.ui.loaded import loaded
     from facechain_ext.ui.request import Picture
 
-    analysis.save(loaded, user, name, [Picture(data=ASTRONAUT.read_bytes(), name="photo 1")], analyser="embedded")
+    analysis.save(loaded, user, name, [Picture(data=ASTRONAUT.read_bytes(), name="photo 1")], analyser="embedded", consent=True)
 
 
 def test_with_a_login_a_name_means_ones_own_person(script, attached, host):
