@@ -19,13 +19,18 @@ from facechain_ext.training.vae import read_vae
 from tests.training.test_restart import write_set
 
 
-def test_the_exported_checkpoint_holds_what_was_trained(tmp_path):
+def trained_in(folder):
+    """Random networks as two trainings leave them in a folder, and the settings that export them."""
     torch.manual_seed(0)
     unet, vae, text = build(UNET, VAE, CLIP)
     parts = {"unet": unet, "text": text}
-    save_weights(tmp_path / "base.safetensors", {f"{name}.{k}": v for name, part in parts.items() for k, v in part.state_dict().items()})
-    save_weights(tmp_path / "vae.safetensors", vae.state_dict())
-    settings = ExportSettings(base=str(tmp_path / "base.safetensors"), vae=str(tmp_path / "vae.safetensors"))
+    save_weights(folder / "base.safetensors", {f"{name}.{k}": v for name, part in parts.items() for k, v in part.state_dict().items()})
+    save_weights(folder / "vae.safetensors", vae.state_dict())
+    return unet, vae, text, ExportSettings(base=str(folder / "base.safetensors"), vae=str(folder / "vae.safetensors"))
+
+
+def test_the_exported_checkpoint_holds_what_was_trained(tmp_path):
+    unet, vae, text, settings = trained_in(tmp_path)
     read = load_networks(export(settings, tmp_path / "out"), torch.device("cpu"), torch.float32)
     for ours, theirs in ((unet, read.unet), (vae, read.vae), (text, read.text_encoder)):
         assert all(torch.equal(value.half().float(), theirs.state_dict()[key]) for key, value in ours.state_dict().items())
@@ -34,12 +39,7 @@ def test_the_exported_checkpoint_holds_what_was_trained(tmp_path):
 
 
 def test_a_training_begins_with_an_exported_checkpoint(tmp_path):
-    torch.manual_seed(0)
-    unet, vae, text = build(UNET, VAE, CLIP)
-    parts = {"unet": unet, "text": text}
-    save_weights(tmp_path / "base.safetensors", {f"{name}.{k}": v for name, part in parts.items() for k, v in part.state_dict().items()})
-    save_weights(tmp_path / "vae.safetensors", vae.state_dict())
-    settings = ExportSettings(base=str(tmp_path / "base.safetensors"), vae=str(tmp_path / "vae.safetensors"))
+    unet, _, text, settings = trained_in(tmp_path)
     write_set(tmp_path / "set", 2, (16, 16))
     begun = BaseTrainee(
         BaseSettings(begin=str(export(settings, tmp_path / "out")), data=str(tmp_path / "set"), pictures=2), torch.device("cpu")
@@ -52,12 +52,8 @@ def test_a_training_begins_with_an_exported_checkpoint(tmp_path):
 
 
 def test_a_vae_is_read_from_its_training_or_from_a_checkpoint(tmp_path, monkeypatch):
-    torch.manual_seed(0)
-    unet, vae, text = build(UNET, VAE, CLIP)
-    parts = {"unet": unet, "text": text}
-    save_weights(tmp_path / "base.safetensors", {f"{name}.{k}": v for name, part in parts.items() for k, v in part.state_dict().items()})
-    save_weights(tmp_path / "vae.safetensors", vae.state_dict())
-    made = export(ExportSettings(base=str(tmp_path / "base.safetensors"), vae=str(tmp_path / "vae.safetensors")), tmp_path / "out")
+    _, vae, _, settings = trained_in(tmp_path)
+    made = export(settings, tmp_path / "out")
     of_training, of_checkpoint = read_vae(str(tmp_path / "vae.safetensors")), read_vae(str(made))
     for key, value in vae.state_dict().items():
         assert torch.equal(of_training.state_dict()[key], value)
