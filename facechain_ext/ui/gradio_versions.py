@@ -91,7 +91,10 @@ def localization() -> str | None:
 
 
 class _Rendered(gr.Blocks):
-    """Blocks that a WebUI renders into its own. gradio would build applications for them, which nobody serves: 4 at once, all when left."""
+    """Blocks that a WebUI renders into its own, without the application that gradio builds for them and nobody serves.
+
+    gradio 4 and newer build it when Blocks are made, for their queue; every version builds it when they are left.
+    """
 
     def queue(self, *_args: Any, **_kwargs: Any) -> _Rendered:
         """The host's page has the queue."""

@@ -10,19 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from facechain_ext.errors import BadWeights, MissingPackage, NotAllowed
-from facechain_ext.log import log
+from facechain_ext.errors import NotAllowed
 from facechain_ext.options import to_mapping
 from facechain_ext.store.library import library_of
 from facechain_ext.store.names import NOBODY
+from facechain_ext.ui import analysis
 from facechain_ext.ui.binding import bound
 from facechain_ext.ui.door import Door, without_places
 from facechain_ext.ui.jobs import Jobs
 from facechain_ext.ui.readiness import Ready, safety_sentence
 from facechain_ext.ui.studio import Settings
-from facechain_ext.workflows.looking import Seen, seen_in
 from facechain_ext.workflows.orders import AUTO
-from facechain_ext.workflows.persons import Eyes, keep
 
 if TYPE_CHECKING:
     from facechain_ext.engine.adapter import Adapter
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
     from facechain_ext.faces.types import FaceAnalyser, PictureCheck
     from facechain_ext.hosts.types import Listed
     from facechain_ext.store.library import Library, Saved
+    from facechain_ext.workflows.looking import Seen
     from facechain_ext.workflows.own_styles import OwnStyles
     from facechain_ext.workflows.people import Picture
     from facechain_ext.workflows.styles import Bound
@@ -131,21 +130,17 @@ class StudioBase(ABC):
 
     def look(self, photos: Sequence[Picture], *, adapter: str = AUTO, analyser: str = AUTO, face: int = 0) -> list[Seen]:
         """Vet photos: one report and thumbnail each."""
-        try:
-            encoder = self.encoder(self.adapter(adapter))
-        except (BadWeights, MissingPackage) as error:
-            log.debug("Photos are looked at without comparing persons: %s", error)
-            encoder = None
-        return seen_in(photos, self.analyser(analyser), encoder, face=face)
+        return analysis.analyse(self, photos, adapter=adapter, analyser=analyser, face=face)
 
     def save_person(
         self, user: str, name: str, photos: Sequence[Picture], *, adapter: str = AUTO, analyser: str = AUTO, face: int = 0,
         consent: bool = False, keep_photos: bool = False, replace: bool = False,
     ) -> Saved:  # fmt: skip
         """Add a person to the user's library. BadInput without consent."""
-        network = self.adapter(adapter)
-        eyes = Eyes(analyser=self.analyser(analyser), encoder=self.encoder(network), adapter=network)
-        return keep(eyes, self.library(user), name, photos, face=face, consent=consent, keep_photos=keep_photos, replace=replace)
+        return analysis.save(
+            self, user, name, photos, adapter=adapter, analyser=analyser, face=face, consent=consent, keep_photos=keep_photos,
+            replace=replace,
+        )  # fmt: skip
 
     def _once(self, kind: str, key: Any, make: Callable[[], T]) -> T:
         """What was made for the key; the one before it of the same kind is let go first. Who waits for one kind holds up no other."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 import pytest
+from gradio import blocks
 from gradio.context import Context
 
 from facechain_ext.ui import gradio_versions
@@ -56,6 +57,17 @@ def test_what_goes_wrong_inside_comes_out():
     with pytest.raises(ZeroDivisionError), whole_page("FaceChain"):
         1 / 0  # noqa: B018
     assert Context.root_block is None and Context.block is None
+
+
+@pytest.mark.usefixtures("hosted")
+def test_no_application_is_built_for_it(monkeypatch):
+    built = []
+    real = blocks.App.create_app
+    monkeypatch.setattr(blocks.App, "create_app", lambda *given, **more: built.append(1) or real(*given, **more))
+    small(lambda: whole_page("FaceChain"))
+    assert built == []
+    small(gr.Blocks)
+    assert built, "gradio builds one for Blocks of its own"
 
 
 def test_alone_it_is_served_and_so_has_its_application():

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from facechain_ext.hosts.standalone.previews import Colours
 
 UPSCALERS = ("Lanczos", "Latent", "Nearest")
+FINISHERS = ("Lanczos", "Nearest")  # latents are gone by then
 """How a picture is enlarged before the second pass: its pixels, or its latents."""
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
@@ -84,7 +85,7 @@ class Standalone:
 
     def finishers(self) -> list[str]:
         """Ways to enlarge a finished picture."""
-        return [name for name in UPSCALERS if name != "Latent"]
+        return list(FINISHERS)
 
     def restorers(self) -> list[str]:
         """None: those are the WebUIs'."""
@@ -214,9 +215,8 @@ def check_finish(request: Paint) -> None:
     longer = max(request.width, request.height) * finish.scale * (request.hires.scale if request.hires else 1)
     if longer > 2 * LONGEST:
         raise BadInput(f"The finished picture would be {longer:.0f} pixels long: choose {2 * LONGEST} at most.")
-    ways = [name for name in UPSCALERS if name != "Latent"]
-    if finish.upscaler and finish.upscaler not in ways:
-        raise BadInput(f"There is no upscaler {finish.upscaler!r} for finished pictures: choose {' or '.join(ways)}.")
+    if finish.upscaler and finish.upscaler not in FINISHERS:
+        raise BadInput(f"There is no upscaler {finish.upscaler!r} for finished pictures: choose {' or '.join(FINISHERS)}.")
 
 
 def choose_device(name: str) -> torch.device:
