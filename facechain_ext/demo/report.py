@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from facechain_ext.demo.judge import Judge, view
 from facechain_ext.demo.model import TRAINED, demo_files
@@ -42,7 +41,7 @@ from facechain_ext.training.checkpoint import WEIGHTS, default_folder, load_weig
 from facechain_ext.training.control import skeleton
 from facechain_ext.training.encoder import head_crop
 from facechain_ext.training.judge import seen
-from facechain_ext.training.likeness import GALLERY, ceiling, embed
+from facechain_ext.training.likeness import ceiling, embed, gallery_of
 from facechain_ext.training.parallel import ParallelAdapter, attach_parallel, read_parallel
 from facechain_ext.training.people import TESTED, picture
 from facechain_ext.training.reader import read, right, unseen
@@ -129,12 +128,7 @@ class Bench:
     @cached_property
     def gallery(self) -> Tensor:
         """Everybody's mean embedding over real renders, [people, width]."""
-        found = []
-        for number in self.people:
-            rng = np.random.default_rng((5, number, 1))
-            views = np.stack([seen(picture(number, rng), rng, False) for _ in range(GALLERY)])
-            found.append(F.normalize(embed(self.judge, views).mean(dim=0), dim=0))
-        return torch.stack(found)
+        return gallery_of(self.judge, seen, self.people)
 
     def crops(self, number: int, count: int) -> np.ndarray:
         """Aligned heads of that many photos of somebody, uint8 [count, 112, 112, 3]; the first is always the same."""

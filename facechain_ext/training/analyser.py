@@ -25,8 +25,8 @@ from facechain_ext.training.device import choose_device, fused, keep_order, opti
 from facechain_ext.training.frozen import finish
 from facechain_ext.training.loop import train
 from facechain_ext.training.people import ALL_STYLES, PAINTED, TESTED, anyone, pair_picture, picture
+from facechain_ext.training.pixels import to_tensor
 from facechain_ext.training.recognition import worn
-from facechain_ext.training.vae import to_tensor
 from facechain_ext.vision.annotate import Mark, annotate
 
 NAME, SUMMARY = "train-analyser", "Train the demo model's face analysis on drawn people."
@@ -66,7 +66,7 @@ class AnalyserTrainee:
         self.average = Average({"network": self.network}, settings.decay)
         self.measured = {"points_error": 0.0, "head_overlap": 0.0, "missed": 0.0}
 
-    def step(self, number: int, rng: np.random.Generator) -> Mapping[str, float]:
+    def step(self, number: int, rng: np.random.Generator) -> Mapping[str, float | Tensor]:
         settings = self.settings
         people = int(rng.integers(2, 4)) if rng.random() < settings.several else 1
         lessons = [self._lesson(people, rng) for _ in range(max(1, settings.batch // people))]
@@ -76,7 +76,7 @@ class AnalyserTrainee:
         points, masks = losses(found.float(), wanted)
         norm = optimise(points + settings.masks * masks, self.optimiser, self.network.parameters(), rate_at(number, settings))
         self.average.follow(number)
-        return {"points": points.item(), "masks": masks.item(), "gradient": norm, **self.measured}
+        return {"points": points.detach(), "masks": masks.detach(), "gradient": norm, **self.measured}
 
     def _lesson(self, people: int, rng: np.random.Generator) -> Lesson:
         if rng.random() < self.settings.nobody:

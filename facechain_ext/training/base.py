@@ -21,13 +21,14 @@ from facechain_ext.log import log
 from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import default_folder
-from facechain_ext.training.device import choose_device, fused, optimise, pace_of, rate_at
+from facechain_ext.training.device import choose_device, fused, optimise, pace_of, rate_at, send
 from facechain_ext.training.latents import LatentSet, open_set
 from facechain_ext.training.loop import train
 from facechain_ext.training.muon import muon_and_adamw
 from facechain_ext.training.noise import add_noise, coarse_weight, mean_weight, sample, snr_weight
+from facechain_ext.training.pixels import to_pictures
 from facechain_ext.training.tokens import tokens_of
-from facechain_ext.training.vae import read_vae, to_pictures
+from facechain_ext.training.vae import read_vae
 
 NAME, SUMMARY = "train-base", "Train the demo model's text encoder and UNet on encoded pictures."
 PROMPTS = (
@@ -91,7 +92,7 @@ class BaseTrainee:
         self.average = Average({"unet": self.unet, "text": self.text}, settings.decay)
         self.no_words = tokens_of([""])
 
-    def step(self, number: int, rng: np.random.Generator) -> Mapping[str, float]:
+    def step(self, number: int, rng: np.random.Generator) -> Mapping[str, Tensor]:
         settings = self.settings
         paired = self.pairs is not None and number % settings.pair_every == settings.pair_every - 1
         latents, tokens = self._batch(rng, self.pairs if paired and self.pairs else self.singles, settings.batch // (2 if paired else 1))
@@ -107,15 +108,15 @@ class BaseTrainee:
         loss = (both * snr_weight(times, settings.snr)).mean()
         norm = optimise(loss, self.optimiser, self.parameters, rate_at(number, settings))
         self.average.follow(number)
-        means = (told * mean).sum().item() / told.sum().item() * difference[0, 0].numel()  # 1 where nothing is known of them
-        return {"error": error.mean().item(), "means": means, "loss": loss.item(), "gradient": norm}
+        means = (told * mean).sum() / told.sum() * difference[0, 0].numel()  # 1 where nothing is known of them
+        return {"error": error.detach().mean(), "means": means.detach(), "loss": loss.detach(), "gradient": norm}
 
     def _batch(self, rng: np.random.Generator, source: LatentSet, count: int) -> tuple[Tensor, Tensor]:
         rows = np.sort(rng.integers(0, min(self.settings.pictures, source.done), count))
-        latents = torch.from_numpy(source.latents[rows].astype(np.float32)) * VAE["scaling_factor"]
+        latents = source.latents[rows].astype(np.float32) * np.float32(VAE["scaling_factor"])
         tokens = source.tokens[rows].astype(np.int64)
         tokens[rng.random(count) < self.settings.drop] = self.no_words
-        return latents.to(self.device), torch.from_numpy(tokens).to(self.device)
+        return send(latents, self.device), send(tokens, self.device)
 
     def state(self) -> dict[str, Any]:
         networks = {"unet": self.unet.state_dict(), "text": self.text.state_dict()}

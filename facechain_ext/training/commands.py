@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import NamedTuple
+
+from facechain_ext.log import log
 
 
 class Command(NamedTuple):
@@ -16,6 +19,7 @@ class Command(NamedTuple):
 
 def _from(module: str, package: str = "training") -> Callable[[Sequence[str]], int]:
     def run(argv: Sequence[str]) -> int:
+        log.setLevel(logging.INFO)  # how far they are is what people watch
         import_module(f"facechain_ext.{package}.{module}").main(argv)
         return 0
 
@@ -23,6 +27,7 @@ def _from(module: str, package: str = "training") -> Callable[[Sequence[str]], i
 
 
 COMMANDS: dict[str, Command] = {
+    "draw-people": Command("Draw people ahead of the trainings, with all cores.", _from("drawn")),
     "train-vae": Command("Train the demo model's VAE on drawn pictures.", _from("vae")),
     "encode-pictures": Command("Draw pictures and keep them as latents for the base model's training.", _from("latents")),
     "train-base": Command("Train the demo model's text encoder and UNet on encoded pictures.", _from("base")),

@@ -19,9 +19,10 @@ from facechain_ext.hosts.standalone.checkpoint import Networks
 from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import CHECKPOINT
-from facechain_ext.training.device import choose_device, fused, optimise, pace_of, rate_at
+from facechain_ext.training.device import choose_device, fused, optimise, pace_of, rate_at, send
+from facechain_ext.training.drawn import open_drawn
 from facechain_ext.training.frozen import Frozen, captions_of, finish, listed, networks_of, noise_error, squared, without_words
-from facechain_ext.training.latents import drawing_of, open_set
+from facechain_ext.training.latents import LatentSet, drawing_of, open_set
 from facechain_ext.training.loop import train
 from facechain_ext.training.people import PAINTED, TESTED, anyone, picture
 from facechain_ext.training.tokens import tokens_of
@@ -44,6 +45,7 @@ class ControlSettings(Common):
     data: str = option("", f"folder of captioned pictures, their skeletons in its sub-folder {SKELETONS}; empty: drawn people")
     size: int = option(512, "side of the folder's pictures in pixels, a multiple of 64")
     latents: str = option("", "drawn people: folder of encoded pictures; empty: encoded on the fly, which is slower")
+    drawn: str = option("", "drawn people: folder of draw-people that --latents encodes; empty: skeletons are drawn on the fly by one core")
     pictures: int = option(0, "drawn people: how many of the encoded pictures to use; 0: all there are")
     drop: float = option(0.2, "share of captions left out, so that the skeleton is looked at")
     snr: float = option(0.0, "cap of the signal-to-noise weight (min-SNR); 0: every step of the noise weighs the same")
@@ -72,8 +74,11 @@ class ControlTrainee:
         self.tokens = tokens_of(captions_of(self.paths)) if self.paths else None
         if self.set is not None and self.set.done < settings.pictures:
             raise BadInput(f"Only {self.set.done} pictures are encoded: give --pictures {self.set.done}, or encode more.")
+        self.drawn = open_drawn(Path(settings.drawn)) if settings.drawn else None
+        if settings.drawn and (self.set is None or self.set.drawn != settings.drawn):
+            raise BadInput(f"--latents must be those of {settings.drawn}: encode it with `encode-pictures --drawn {settings.drawn}`.")
 
-    def step(self, number: int, rng: np.random.Generator) -> Mapping[str, float]:
+    def step(self, number: int, rng: np.random.Generator) -> Mapping[str, Tensor]:
         settings = self.settings
         batch = self._batch(rng)
         words = self.frozen.read(without_words(batch.tokens, settings.drop, rng))
@@ -83,7 +88,7 @@ class ControlTrainee:
             )
         norm = optimise(loss, self.optimiser, self.network.parameters(), rate_at(number, settings))
         self.average.follow(number)
-        return {"error": error.item(), "gradient": norm}
+        return {"error": error.detach(), "gradient": norm}
 
     def _tell(self, control: ControlNetModel, noisy: Tensor, times: Tensor, words: Tensor, skeletons: Tensor) -> Tensor:
         down, mid = control(noisy, times, words, controlnet_cond=skeletons, return_dict=False)
@@ -98,15 +103,20 @@ class ControlTrainee:
             return self._posed(self.frozen.encode(pictures), self.tokens[chosen], poses)
         if self.set is not None:
             numbers = rng.integers(0, min(self.settings.pictures or self.set.done, self.set.done), self.settings.batch)
-            drawn = [drawing_of(self.set.seed, self.set.people, int(number)) for number in numbers]
-            latents = torch.from_numpy(self.set.latents[numbers].astype(np.float32)).to(self.device)
-            return self._posed(latents, self.set.tokens[numbers], [skeleton(one) for one in drawn])
+            latents = send(self.set.latents[numbers].astype(np.float32), self.device)
+            return self._posed(latents, self.set.tokens[numbers], [self._skeleton(self.set, int(number)) for number in numbers])
         drawn = [picture(anyone(PAINTED, rng), rng) for _ in range(self.settings.batch)]
         latents = self.frozen.encode(np.stack([one.picture for one in drawn]))
         return self._posed(latents, tokens_of([one.caption for one in drawn]), [skeleton(one) for one in drawn])
 
+    def _skeleton(self, encoded: LatentSet, number: int) -> np.ndarray:
+        if self.drawn is None:
+            return skeleton(drawing_of(encoded.seed, encoded.people, number))
+        height, width = self.drawn.pictures.shape[1:3]
+        return np.asarray(draw_skeletons((width, height), self.drawn.bodies(number)))
+
     def _posed(self, latents: Tensor, tokens: np.ndarray, skeletons: Sequence[np.ndarray]) -> Posed:
-        seen = torch.from_numpy(np.stack(skeletons)).permute(0, 3, 1, 2).float().div(255).to(self.device)
+        seen = send(np.stack(skeletons), self.device).permute(0, 3, 1, 2).float().div(255)
         return Posed(latents=latents * self.frozen.scale, tokens=tokens, skeletons=seen)
 
     def state(self) -> dict[str, Any]:

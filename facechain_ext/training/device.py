@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 import cv2
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from facechain_ext.errors import BadInput
 from facechain_ext.training.arguments import Common
@@ -34,6 +35,13 @@ def choose_device(settings: Common) -> torch.device:
 def fused(device: torch.device) -> bool:
     """Whether the optimiser can take its step in one go: several times as fast on a CPU."""
     return device.type in ("cpu", "cuda")
+
+
+def send(array: np.ndarray, device: torch.device) -> Tensor:
+    """An array as a tensor there; a GPU fetches it while it computes, nobody waits."""
+    whole = np.ascontiguousarray(array)
+    tensor = torch.from_numpy(whole if whole.flags.writeable else whole.copy())
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def keep_order(network: nn.Module) -> None:
@@ -66,7 +74,7 @@ class Optimiser(Protocol):
     def step(self) -> Any: ...
 
 
-def optimise(loss: torch.Tensor, optimiser: Optimiser, parameters: Iterable[nn.Parameter], rate: float, clip: float = 1.0) -> float:
+def optimise(loss: Tensor, optimiser: Optimiser, parameters: Iterable[nn.Parameter], rate: float, clip: float = 1.0) -> Tensor:
     """One step of the optimiser; the gradient's norm before clipping."""
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
@@ -74,4 +82,4 @@ def optimise(loss: torch.Tensor, optimiser: Optimiser, parameters: Iterable[nn.P
     for group in optimiser.param_groups:
         group["lr"] = rate
     optimiser.step()
-    return float(norm)
+    return norm

@@ -33,7 +33,8 @@ from facechain_ext.hosts.standalone.checkpoint import Networks
 from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import trained
-from facechain_ext.training.device import choose_device, fused, pace_of, rate_at
+from facechain_ext.training.device import choose_device, fused, pace_of, rate_at, send
+from facechain_ext.training.drawn import open_drawn
 from facechain_ext.training.encoder import FINISHED as ENCODER
 from facechain_ext.training.fair import Outside
 from facechain_ext.training.frozen import networks_of
@@ -42,15 +43,16 @@ from facechain_ext.training.loop import train
 from facechain_ext.training.muon import MuonAndAdamW
 from facechain_ext.training.noise import add_noise, sample, snr_weight
 from facechain_ext.training.parallel import ParallelAdapter, attach_parallel, parallel_tensors
-from facechain_ext.training.subjects import DrawnPeople, Example, Source
+from facechain_ext.training.pixels import to_pictures, to_tensor
+from facechain_ext.training.subjects import DrawnPeople, Example, Source, StoredPeople
 from facechain_ext.training.team import ALONE, Team, assemble
-from facechain_ext.training.vae import to_pictures, to_tensor
+from facechain_ext.training.told import Told
 
 NAME, SUMMARY = "train-fact", "Train a FACT adapter on a dataset of faces, or on drawn people."
 FINISHED = "adapter.safetensors"
 
 PUBLISHED = {"dim": 1024, "depth": 4, "heads": 12, "inner": 768, "queries": 16, "hidden": 4096}
-SHOWN = 6
+SHOWN, PAINTED_AT_ONCE = 6, 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +70,8 @@ class FactSettings(Common):
     analyser: str = option("auto", "face analysis that looks at the dataset")
     models: str = option("", "folder with face analysis models, in sub-folders named as the backends")
     latents: str = option("", "drawn people: folder of encoded pictures; empty: encoded on the fly, which is slower")
+    drawn: str = option("", "drawn people: folder of draw-people that --latents encodes; empty: faces are drawn on the fly by one core")
+    drawn_pairs: str = option("", "the same for --pairs")
     pictures: int = option(0, "drawn people: how many of the encoded pictures to use; 0: all there are")
     pairs: str = option("", "drawn people: folder of encoded pictures of two people; empty: none")
     pair_every: int = option(10, "every so many steps a half batch of pictures of two people")
@@ -81,6 +85,7 @@ class FactSettings(Common):
     gates: float = option(10.0, "learning rate of the gates' openings in multiples of the others'")
     muon: float = option(0.0, "size of Muon's steps in multiples of the rate (AdamW's are 0.2) for matrices; 0: AdamW alone")
     snr: float = option(0.0, "cap of the signal-to-noise weight (min-SNR); 0: every step of the noise weighs the same")
+    tested: int = option(0, "drawn people: how many unseen ones are painted at every sample sheet, for the judge to tell apart; 0: none")
     parallel: bool = option(False, "ablation: parallel cross-attention, as IP-Adapter's, instead of the gate before the text")
 
     def __post_init__(self) -> None:
@@ -131,8 +136,10 @@ class FactTrainee:
         self.optimiser = _optimiser(self.adapter, settings, fused(device))
         self.average = Average({"adapter": self.adapter}, settings.decay)
         self.no_words = tokens_tensor(networks, "")
+        self.judged = 0.0
+        self.told: Told | None = None
 
-    def step(self, number: int, rng: np.random.Generator) -> Mapping[str, float]:
+    def step(self, number: int, rng: np.random.Generator) -> Mapping[str, float | Tensor]:
         settings = self.settings
         batch = self._batch(number, rng)
         noise = torch.randn_like(batch.latents)
@@ -152,7 +159,8 @@ class FactTrainee:
         loss = (error * snr_weight(times, settings.snr)).mean() + settings.fair_weight * settings.fair * fair
         norm = self._update(loss, number)
         self.average.follow(number)
-        return {"error": error.mean().item(), "fair": fair.item() / 16, "gate": self._opening(), "gradient": norm}
+        found = {"error": error.detach().mean(), "fair": fair.detach() / 16, "gate": self._opening(), "gradient": norm}
+        return {**found, "judged": self.judged} if settings.tested else found
 
     def _attach(self, adapter: nn.Module, persons: Sequence[Any], calls: Any, observe: Any = None) -> Any:
         way: Any = attach_parallel if self.settings.parallel else attach
@@ -165,25 +173,25 @@ class FactTrainee:
         references = int(rng.integers(2, 5)) if rng.random() < settings.several else 1
         examples = [self.source.example(rng, references, shuffle_at(number, settings), paired) for _ in range(count)]
         chance = rng.random(count)
-        wordless = torch.from_numpy((chance < settings.drop / 2) | (chance > 1 - settings.drop_words)).to(self.device)
-        words = torch.from_numpy(np.stack([one.words for one in examples]).astype(np.int64)).to(self.device)
+        wordless = send((chance < settings.drop / 2) | (chance > 1 - settings.drop_words), self.device)
+        words = send(np.stack([one.words for one in examples]).astype(np.int64), self.device)
         people = range(len(examples[0].people))
         return Batch(
             latents=self._latents(examples),
             words=torch.where(wordless[:, None], self.no_words, words),
             head=stacked([one.head for one in examples], self.device),
-            crops=tuple(torch.from_numpy(np.stack([one.people[p].crops for one in examples])).to(self.device) for p in people),
+            crops=tuple(send(np.stack([one.people[p].crops for one in examples]), self.device) for p in people),
             places=tuple(_places([one.people[p].place for one in examples], self.device) for p in people),
-            faceless=torch.from_numpy(chance < settings.drop).to(self.device),
+            faceless=send(chance < settings.drop, self.device),
         )
 
     @torch.no_grad()
     def _latents(self, examples: Sequence[Example]) -> Tensor:
         vae = self.networks.vae
         if examples[0].latents is not None:
-            latents = torch.from_numpy(np.stack([one.latents for one in examples if one.latents is not None])).to(self.device)
+            latents = send(np.stack([one.latents for one in examples if one.latents is not None]), self.device)
         else:
-            pictures = to_tensor(np.stack([one.picture for one in examples if one.picture is not None])).to(self.device)
+            pictures = to_tensor(send(np.stack([one.picture for one in examples if one.picture is not None]), self.device))
             latents = vae.encode(pictures).latent_dist.mean
         return latents * vae.config["scaling_factor"]
 
@@ -202,7 +210,7 @@ class FactTrainee:
             local = self.encoder(to_input(crops))
         return adapter.resampler(local)
 
-    def _update(self, loss: Tensor, number: int) -> float:
+    def _update(self, loss: Tensor, number: int) -> Tensor:
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.team.average(self.parameters)
@@ -210,17 +218,19 @@ class FactTrainee:
         for group in self.optimiser.param_groups:
             group["lr"] = rate_at(number, self.settings) * group["share"]
         self.optimiser.step()
-        return float(norm)
+        return norm
 
-    def _opening(self) -> float:
+    def _opening(self) -> Tensor:
         """How far the gates are open: mean |tanh α|."""
         openings = [value.detach().tanh().abs() for key, value in self.adapter.named_parameters() if ".alpha_" in key]
-        return float(torch.stack(openings).mean()) if openings else 0.0
+        return torch.stack(openings).mean() if openings else torch.zeros((), device=self.device)
 
     def state(self) -> dict[str, Any]:
-        return {"adapter": self.adapter.state_dict(), "optimiser": self.optimiser.state_dict(), "average": self.average.tensors}
+        trained = {"adapter": self.adapter.state_dict(), "optimiser": self.optimiser.state_dict(), "average": self.average.tensors}
+        return {**trained, "judged": self.judged}
 
     def restore(self, state: Mapping[str, Any]) -> None:
+        self.judged = state["judged"]
         self.adapter.load_state_dict(state["adapter"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.average.restore(state["average"])
@@ -241,26 +251,42 @@ class FactTrainee:
 
     @torch.no_grad()
     def sheet(self) -> np.ndarray:
-        """Three rows: the reference face, the picture without it, the picture with it."""
-        shown, adapter, vae = self.source.show(SHOWN), self.averaged(), self.networks.vae
+        """Three rows: the reference face, the picture without it, the picture with it; the judge is asked too."""
+        shown, adapter = self.source.show(SHOWN), self.averaged()
         crops = np.stack([crop for crop, _ in shown])
-        texts = torch.from_numpy(np.stack([words for _, words in shown]).astype(np.int64)).to(self.device)
-        words, none = (self.networks.text_encoder(tokens).last_hidden_state for tokens in (texts, self.no_words))
+        rows = [np.hstack(list(made)) for made in self._painted(adapter, crops, np.stack([words for _, words in shown]))]
+        if self.settings.tested:
+            self.judged = self._told_apart(adapter)
+        height = rows[0].shape[0]
+        return np.vstack([np.hstack([cv2.resize(crop, (height, height)) for crop in crops]), *rows])
+
+    def _painted(self, adapter: Adapter | ParallelAdapter, crops: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Pictures without and with the faces, RGB uint8 [B, H, W, 3], always from the same noise."""
+        vae = self.networks.vae
+        texts = send(tokens.astype(np.int64), self.device)
+        words, none = (self.networks.text_encoder(each).last_hidden_state for each in (texts, self.no_words))
         side = (self.settings.size if self.settings.data else HEIGHT) // 8
-        start = torch.randn((len(shown), 4, side, side), generator=torch.Generator().manual_seed(3)).to(self.device)
+        start = torch.randn((len(crops), 4, side, side), generator=torch.Generator().manual_seed(3)).to(self.device)
         null = adapter.resampler(torch.zeros(1, self.encoder.sizes.tokens, self.encoder.sizes.dim, device=self.device))
-        stack = torch.cat((null, self._tokens(adapter, torch.from_numpy(crops).to(self.device))))
-        rows = (*(0 for _ in shown), *range(1, len(shown) + 1))
+        stack = torch.cat((null, self._tokens(adapter, send(crops, self.device))))
+        rows = (*(0 for _ in crops), *range(1, len(crops) + 1))
         call = Call(rows=rows, pictures=rows, progress=0.0, latent=(side, side))
         made = [self._paint(start, words, none)]
         with self._attach(adapter, [Variants(stack=stack)], lambda _: call):
             made.append(self._paint(start, words, none))
-        rows_shown = [np.hstack(list(to_pictures(vae.decode(one / vae.config["scaling_factor"]).sample))) for one in made]
-        height = rows_shown[0].shape[0]
-        return np.vstack([np.hstack([cv2.resize(crop, (height, height)) for crop in crops]), *rows_shown])
+        without, with_faces = (to_pictures(vae.decode(one / vae.config["scaling_factor"]).sample) for one in made)
+        return without, with_faces
 
     def _paint(self, start: Tensor, words: Tensor, none: Tensor) -> Tensor:
         return sample(self.networks.unet, start, words, none.expand(len(start), -1, -1), steps=20, guidance=4.0)
+
+    def _told_apart(self, adapter: Adapter | ParallelAdapter) -> float:
+        """Share of unseen people whom the judge ranks first in pictures painted from a photo of each."""
+        if self.told is None:
+            self.told = Told(self.settings.tested)
+        crops, tokens = self.told.crops, self.told.tokens
+        parts = [slice(first, first + PAINTED_AT_ONCE) for first in range(0, len(crops), PAINTED_AT_ONCE)]
+        return self.told.share(np.concatenate([self._painted(adapter, crops[part], tokens[part])[1] for part in parts]))
 
 
 def shuffle_at(number: int, settings: FactSettings) -> float:
@@ -309,7 +335,7 @@ def tokens_tensor(networks: Networks, text: str) -> Tensor:
 
 def stacked(masks: Sequence[np.ndarray], device: torch.device) -> Tensor:
     """Masks [H, W] as float [B, H, W]."""
-    return torch.from_numpy(np.stack(masks).astype(np.float32)).to(device)
+    return send(np.stack(masks).astype(np.float32), device)
 
 
 def _places(masks: Sequence[np.ndarray | None], device: torch.device) -> Tensor | None:
@@ -321,6 +347,11 @@ def source_of(settings: FactSettings, folder: Path) -> Source:
     """Drawn people, or the dataset folder. BadInput where there is nothing."""
     if not settings.data:
         singles, pairs = (open_set(Path(path)) if path else None for path in (settings.latents, settings.pairs))
+        if settings.drawn:
+            if singles is None or bool(pairs) != bool(settings.drawn_pairs):
+                raise BadInput("--drawn needs --latents beside it, and --drawn-pairs where there is --pairs.")
+            both = (open_drawn(Path(settings.drawn_pairs)), pairs) if pairs else None
+            return StoredPeople(open_drawn(Path(settings.drawn)), singles, both)
         return DrawnPeople(_enough(singles, settings.pictures), pairs, settings.pictures)
     from facechain_ext.faces.choose import ModelFolders, analyser
     from facechain_ext.training.dataset import FolderPeople

@@ -15,10 +15,11 @@ from facechain_ext.engine.checkpoints import write_tensors
 from facechain_ext.errors import BadInput
 from facechain_ext.hosts.standalone.checkpoint import Networks, load_networks
 from facechain_ext.training.checkpoint import CHECKPOINT, trained
+from facechain_ext.training.device import send
 from facechain_ext.training.loop import Trainee
 from facechain_ext.training.noise import add_noise, sample, snr_weight
+from facechain_ext.training.pixels import to_pictures, to_tensor
 from facechain_ext.training.tokens import tokens_of
-from facechain_ext.training.vae import to_pictures, to_tensor
 from facechain_ext.vision.pictures import read
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
@@ -33,7 +34,7 @@ class Frozen:
     @torch.no_grad()
     def encode(self, pictures: np.ndarray) -> Tensor:
         """RGB uint8 [B, H, W, 3] → latents, not scaled."""
-        return self.networks.vae.encode(to_tensor(pictures).to(self.device)).latent_dist.mean
+        return self.networks.vae.encode(to_tensor(send(pictures, self.device))).latent_dist.mean
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> np.ndarray:
@@ -48,7 +49,7 @@ class Frozen:
     @torch.no_grad()
     def read(self, tokens: np.ndarray) -> Tensor:
         """Tokens [B, 77] → text embeddings."""
-        return self.networks.text_encoder(torch.from_numpy(tokens.astype(np.int64)).to(self.device)).last_hidden_state
+        return self.networks.text_encoder(send(tokens.astype(np.int64), self.device)).last_hidden_state
 
     @torch.no_grad()
     def paint(self, words: Tensor, side: int, unet: torch.nn.Module | None = None) -> np.ndarray:

@@ -23,10 +23,12 @@ from facechain_ext.errors import BadInput
 from facechain_ext.log import log
 from facechain_ext.training.arguments import Common, option, parse, speak
 from facechain_ext.training.checkpoint import prepare
-from facechain_ext.training.device import choose_device
+from facechain_ext.training.device import choose_device, send
+from facechain_ext.training.drawn import DrawnSet, open_drawn
 from facechain_ext.training.people import PAINTED, anyone, pair_picture, picture
+from facechain_ext.training.pixels import to_tensor
 from facechain_ext.training.tokens import LENGTH, tokens_of
-from facechain_ext.training.vae import read_vae, to_tensor
+from facechain_ext.training.vae import read_vae
 
 NAME, SUMMARY = "encode-pictures", "Draw pictures and keep them as latents for the base model's training."
 HEIGHT = 128
@@ -40,17 +42,22 @@ class LatentSettings(Common):
     until: int = option(0, "stop after this many; 0: when full")
     people: int = option(1, "people in a picture, side by side")
     vae: str = option("", "the VAE's weights, or a checkpoint; empty: those train-vae finished, else the product's")
+    drawn: str = option("", "folder of draw-people, whose pictures are encoded; empty: drawn on the fly by one core")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LatentSet:
-    """An open set; the arrays are memory-mapped, of which the first `done` rows are filled. seed, people: what it was drawn from."""
+    """An open set; the arrays are memory-mapped, of which the first `done` rows are filled. seed, people: what it was drawn from.
+
+    drawn: the folder of draw-people whose pictures it encodes, else empty.
+    """
 
     latents: np.ndarray
     tokens: np.ndarray
     done: int
     seed: int = 0
     people: int = 1
+    drawn: str = ""
 
 
 def open_set(folder: Path) -> LatentSet:
@@ -60,24 +67,28 @@ def open_set(folder: Path) -> LatentSet:
         raise BadInput(f"There are no encoded pictures in {folder}: make them with `encode-pictures` first.")
     arrays = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("latents", "tokens")]
     said = json.loads(note.read_text())
-    return LatentSet(latents=arrays[0], tokens=arrays[1], done=said["done"], seed=said.get("seed", 0), people=said.get("people", 1))
+    more = {key: said[key] for key in ("seed", "people", "drawn") if key in said}
+    return LatentSet(latents=arrays[0], tokens=arrays[1], done=said["done"], **more)
 
 
 def encode(settings: LatentSettings, folder: Path) -> None:
     """Fill the set in `folder`, from where it stands."""
     device = choose_device(settings)
     vae = read_vae(settings.vae).to(device)
+    drawn = open_drawn(Path(settings.drawn)) if settings.drawn else None
+    if drawn is not None and (drawn.done < settings.pictures or drawn.people != settings.people):
+        raise BadInput(f"{settings.drawn} holds {drawn.done} pictures of {drawn.people}: give --pictures and --people to fit.")
     latents, tokens, done = _open_or_make(settings, folder)
     end, begun = min(settings.until or settings.pictures, settings.pictures), time.monotonic()
     first = done
     while done < end:
         numbers = range(done, min(done + settings.batch, end))
-        drawn = [_draw(settings, number) for number in numbers]
-        batch = to_tensor(np.stack([one.picture for one in drawn])).to(device)
+        pictures, words = _pictures(settings, numbers, drawn)
+        batch = to_tensor(send(pictures, device))
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=settings.autocast):
             mean = vae.encode(batch).latent_dist.mean
         latents[numbers.start : numbers.stop] = mean.float().cpu().numpy()
-        tokens[numbers.start : numbers.stop] = tokens_of([one.caption for one in drawn])
+        tokens[numbers.start : numbers.stop] = words
         done = numbers.stop
         if done % (settings.batch * settings.log_every) < settings.batch or done == end:
             latents.flush()
@@ -86,8 +97,12 @@ def encode(settings: LatentSettings, folder: Path) -> None:
             log.info("%d of %d pictures, %.1f a second", done, end, (done - first) / (time.monotonic() - begun))
 
 
-def _draw(settings: LatentSettings, number: int) -> Drawing:
-    return drawing_of(settings.seed, settings.people, number)
+def _pictures(settings: LatentSettings, numbers: range, drawn: DrawnSet | None) -> tuple[np.ndarray, np.ndarray]:
+    """RGB uint8 [B, H, W, 3] and their captions' tokens [B, 77]."""
+    if drawn is not None:
+        return drawn.pictures[numbers.start : numbers.stop], drawn.tokens[numbers.start : numbers.stop]
+    made = [drawing_of(settings.seed, settings.people, number) for number in numbers]
+    return np.stack([one.picture for one in made]), tokens_of([one.caption for one in made])
 
 
 def drawing_of(seed: int, people: int, number: int) -> Drawing:
@@ -99,7 +114,8 @@ def drawing_of(seed: int, people: int, number: int) -> Drawing:
 
 
 def _facts(settings: LatentSettings) -> dict[str, object]:
-    return {"seed": settings.seed, "people": settings.people, "vae": settings.vae}
+    facts: dict[str, object] = {"seed": settings.seed, "people": settings.people, "vae": settings.vae}
+    return facts | ({"drawn": settings.drawn} if settings.drawn else {})
 
 
 def _open_or_make(settings: LatentSettings, folder: Path) -> tuple[np.memmap, np.memmap, int]:
@@ -107,7 +123,7 @@ def _open_or_make(settings: LatentSettings, folder: Path) -> tuple[np.memmap, np
     note = folder / "set.json"
     if note.exists():
         kept = json.loads(note.read_text())
-        if {key: kept[key] for key in _facts(settings)} != _facts(settings):
+        if {key: value for key, value in kept.items() if key != "done"} != _facts(settings):
             raise BadInput(f"The pictures in {folder} were made with other settings: choose another --folder.")
         arrays = [np.lib.format.open_memmap(folder / f"{name}.npy", "r+") for name in ("latents", "tokens")]
         if len(arrays[0]) != settings.pictures:

@@ -16,8 +16,8 @@ from facechain_ext.training.arguments import Common, option
 from facechain_ext.training.average import Average
 from facechain_ext.training.device import fused, optimise, rate_at
 from facechain_ext.training.people import ALL_STYLES, TESTED, picture
+from facechain_ext.training.pixels import to_tensor
 from facechain_ext.training.recognition import TraitHead, margin_loss, rank_first
-from facechain_ext.training.vae import to_tensor
 
 GALLERY = 12
 See = Callable[[Drawing, np.random.Generator, bool], np.ndarray]
@@ -49,7 +49,7 @@ class LikenessTrainee:
         self.average = Average({"network": self.network}, settings.decay)
         self.ceiling = 0.0
 
-    def step(self, number: int, rng: np.random.Generator) -> Mapping[str, float]:
+    def step(self, number: int, rng: np.random.Generator) -> Mapping[str, float | Tensor]:
         settings = self.settings
         numbers = rng.integers(self.people.start, self.people.stop, settings.batch).repeat(settings.pictures).tolist()
         views = np.stack([self.see(picture(n, rng, ALL_STYLES), rng, True) for n in numbers])
@@ -61,7 +61,7 @@ class LikenessTrainee:
         named = self.head.loss(found, [person(n) for n in numbers])
         norm = optimise(likeness + settings.traits * named, self.optimiser, self.parameters, rate_at(number, settings), clip=5.0)
         self.average.follow(number)
-        return {"likeness": likeness.item(), "right": right.item(), "traits": named.item(), "gradient": norm, "ceiling": self.ceiling}
+        return {"likeness": likeness.detach(), "right": right, "traits": named.detach(), "gradient": norm, "ceiling": self.ceiling}
 
     def state(self) -> dict[str, Any]:
         networks = {"network": self.network.state_dict(), "head": self.head.state_dict()}
@@ -93,6 +93,16 @@ def embed(network: nn.Module, views: np.ndarray) -> Tensor:
     """Views RGB uint8 [B, H, W, 3] → unit vectors [B, width]."""
     device = next(network.parameters()).device
     return nn.functional.normalize(network.eval()(to_tensor(views).to(device)), dim=1)
+
+
+def gallery_of(network: nn.Module, see: See, people: Sequence[int]) -> Tensor:
+    """Everybody's mean embedding over real renders, unit vectors [people, width]."""
+    found = []
+    for number in people:
+        rng = np.random.default_rng((5, number, 1))
+        views = np.stack([see(picture(number, rng), rng, False) for _ in range(GALLERY)])
+        found.append(nn.functional.normalize(embed(network, views).mean(dim=0), dim=0))
+    return torch.stack(found)
 
 
 def ceiling(network: nn.Module, see: See, people: Sequence[int], styles: Sequence[str] = STYLES, seed: int = 5) -> float:

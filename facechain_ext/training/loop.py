@@ -42,8 +42,11 @@ class Pace:
 class Trainee(Protocol):
     """What is trained."""
 
-    def step(self, number: int, rng: np.random.Generator) -> Mapping[str, float]:
-        """One optimiser step; returns what to log. rng: the step's own randomness; torch's is seeded too."""
+    def step(self, number: int, rng: np.random.Generator) -> Mapping[str, float | Tensor]:
+        """One optimiser step; returns what to log, numbers or tensors [] (nobody waits for a GPU to tell them before a row is written).
+
+        rng: the step's own randomness; torch's is seeded too.
+        """
         ...
 
     def state(self) -> dict[str, Any]:
@@ -159,7 +162,8 @@ class _Curve:
 
     def __init__(self, folder: Path, done: int) -> None:
         path, self.board = folder / LOG, open_board(folder, done)
-        self.path, self.sums, self.count, self.since = path, {}, 0, time.monotonic()
+        self.path, self.count, self.since = path, 0, time.monotonic()
+        self.sums: dict[str, float | Tensor] = {}
         rows = list(csv.DictReader(path.open(newline=""))) if path.exists() else []
         kept = [row for row in rows if int(row["step"]) <= done]
         partial = path.with_name(path.name + ".partial")
@@ -179,16 +183,16 @@ class _Curve:
         if self.board is not None:
             self.board.close()
 
-    def add(self, values: Mapping[str, float]) -> None:
+    def add(self, values: Mapping[str, float | Tensor]) -> None:
         """Values of one step."""
         self.count += 1
         for key, value in values.items():
-            self.sums[key] = self.sums.get(key, 0.0) + float(value)
+            self.sums[key] = self.sums.get(key, 0.0) + (value if isinstance(value, Tensor) and value.is_cuda else float(value))
 
     def write(self, step: int) -> None:
         """A row: means and the seconds a step took."""
         now = time.monotonic()
-        row = {"step": step, **{key: round(value / self.count, 6) for key, value in self.sums.items()}}
+        row = {"step": step, **{key: round(float(value) / self.count, 6) for key, value in self.sums.items()}}
         row["seconds_per_step"] = round((now - self.since) / self.count, 4)
         writer = csv.DictWriter(self.file, list(row))
         if self.file.tell() == 0:

@@ -19,8 +19,8 @@ from facechain_ext.training.average import Average
 from facechain_ext.training.device import choose_device, fused, optimise, pace_of, rate_at
 from facechain_ext.training.loop import train
 from facechain_ext.training.people import ALL_STYLES, JUDGED, TESTED, anyone, picture
+from facechain_ext.training.pixels import to_tensor
 from facechain_ext.training.recognition import worn
-from facechain_ext.training.vae import to_tensor
 
 NAME, SUMMARY = "train-reader", "Train the reader that tells what a drawn picture shows."
 
@@ -43,7 +43,7 @@ class ReaderTrainee:
         self.average = Average({"reader": self.network}, settings.decay)
         self.ceiling = 0.0
 
-    def step(self, number: int, rng: np.random.Generator) -> Mapping[str, float]:
+    def step(self, number: int, rng: np.random.Generator) -> Mapping[str, float | Tensor]:
         drawn = [picture(anyone(JUDGED, rng), rng, ALL_STYLES) for _ in range(self.settings.batch)]
         seen = to_tensor(np.stack([shrunk(worn(one.picture, rng)) for one in drawn])).to(self.device)
         wanted = torch.tensor([answers(one) for one in drawn], device=self.device)
@@ -53,7 +53,7 @@ class ReaderTrainee:
         loss = torch.stack(losses).mean()
         norm = optimise(loss, self.optimiser, self.network.parameters(), rate_at(number, self.settings), clip=5.0)
         self.average.follow(number)
-        named = {name: value.item() for name, value in zip(ATTRIBUTES, losses, strict=True)}
+        named = {name: value.detach() for name, value in zip(ATTRIBUTES, losses, strict=True)}
         return {**named, "gradient": norm, "ceiling": self.ceiling}
 
     def state(self) -> dict[str, Any]:

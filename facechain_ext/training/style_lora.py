@@ -23,10 +23,11 @@ from facechain_ext.training.arguments import Common, identity_of, option, parse,
 from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import CHECKPOINT
 from facechain_ext.training.device import choose_device, fused, optimise, pace_of, rate_at
+from facechain_ext.training.drawn import open_drawn
 from facechain_ext.training.frozen import Frozen, captions_of, finish, listed, networks_of, noise_error, squared, without_words
 from facechain_ext.training.latents import HEIGHT
 from facechain_ext.training.loop import train
-from facechain_ext.training.people import PAINTED, TESTED, anyone, picture
+from facechain_ext.training.people import ALL_STYLES, PAINTED, TESTED, anyone, picture
 from facechain_ext.training.tokens import tokens_of
 
 NAME, SUMMARY = "train-style-lora", "Train a style LoRA on a folder of pictures, or on a drawn style."
@@ -44,6 +45,7 @@ class StyleSettings(Common):
     data: str = option("", "folder of pictures, each with a caption in a .txt of the same name beside it")
     trigger: str = option("", "word before every caption")
     style: str = option("", "instead of a folder: a drawn style", ("", *EXTRA_STYLES))
+    drawn: str = option("", "drawn style: folder of draw-people that has it; empty: drawn on the fly by one core")
     size: int = option(512, "side of the folder's pictures in pixels, a multiple of 8")
     rank: int = option(32, "rank of the changes")
     drop: float = option(0.1, "share of captions left out")
@@ -85,11 +87,15 @@ class StyleTrainee:
         self.average = Average({"changes": self.changes}, settings.decay)
         self.paths = listed(Path(settings.data)) if settings.data else []
         self.tokens = tokens_of(captions_of(self.paths, settings.trigger)) if self.paths else None
+        self.drawn = open_drawn(Path(settings.drawn)) if settings.drawn else None
+        self.rows = np.flatnonzero(self.drawn.styles[: self.drawn.done] == ALL_STYLES.index(settings.style)) if self.drawn else np.zeros(0)
+        if self.drawn and not len(self.rows):
+            raise BadInput(f"{settings.drawn} has no pictures in the style {settings.style}: draw them with `draw-people --styles`.")
 
     def _change(self, name: str) -> Any:
         return lambda _layer, args, output: output + self.at_work[name](args[0])
 
-    def step(self, number: int, rng: np.random.Generator) -> Mapping[str, float]:
+    def step(self, number: int, rng: np.random.Generator) -> Mapping[str, Tensor]:
         settings = self.settings
         pictures, tokens = self._batch(rng)
         latents = self.frozen.encode(pictures) * self.frozen.scale
@@ -99,9 +105,12 @@ class StyleTrainee:
             loss, error = noise_error(latents, settings.snr, lambda noisy, times: unet(noisy, times, words).sample)
         norm = optimise(loss, self.optimiser, self.changes.parameters(), rate_at(number, settings))
         self.average.follow(number)
-        return {"error": error.item(), "gradient": norm}
+        return {"error": error.detach(), "gradient": norm}
 
     def _batch(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        if self.drawn is not None:
+            rows = np.sort(rng.choice(self.rows, self.settings.batch))
+            return self.drawn.pictures[rows], self.drawn.tokens[rows]
         if self.tokens is None:
             drawn = [picture(anyone(PAINTED, rng), rng, [self.settings.style]) for _ in range(self.settings.batch)]
             return np.stack([one.picture for one in drawn]), tokens_of([one.caption for one in drawn])

@@ -10,11 +10,14 @@ import numpy as np
 
 from facechain_ext.demo.world import Drawing, Identity, appearance, draw, scene
 from facechain_ext.demo.world.traits import STYLES
+from facechain_ext.errors import BadInput
+from facechain_ext.training.drawn import DrawnSet, alone
 from facechain_ext.training.encoder import head_crop
 from facechain_ext.training.latents import LatentSet, drawing_of
-from facechain_ext.training.people import PAINTED, TESTED, anyone, picture
+from facechain_ext.training.people import ALL_STYLES, PAINTED, TESTED, anyone, picture
 from facechain_ext.training.tokens import tokens_of
 
+PHOTO = ALL_STYLES.index("photo")
 PHOTO_SHARE = 0.4  # of drawn references; people give photos, but a drawing must do too
 
 
@@ -28,7 +31,10 @@ class Seen:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A picture to learn: RGB uint8 [H, W, 3] or its latents [4, h, w], not scaled; words: tokens [77]; head: bool [H, W]."""
+    """A picture to learn: RGB uint8 [H, W, 3] or its latents [4, h, w], not scaled; words: tokens [77].
+
+    head: bool [H, W], or its share of every cell of the latents, float32 [h, w].
+    """
 
     words: np.ndarray
     head: np.ndarray
@@ -73,7 +79,7 @@ class DrawnPeople:
         self, drawing: Drawing, rng: np.random.Generator, references: int, shuffle: float,
         latents: np.ndarray | None = None, words: np.ndarray | None = None,
     ) -> Example:  # fmt: skip
-        places = _places(drawing)
+        places = squares(len(drawing.people), *drawing.picture.shape[:2])
         people = []
         for number in range(len(drawing.people)):
             crops = [self._reference(drawing, number, rng, rng.random() < shuffle) for _ in range(references)]
@@ -89,8 +95,7 @@ class DrawnPeople:
     def _reference(self, drawing: Drawing, number: int, rng: np.random.Generator, other: bool) -> np.ndarray:
         if other:
             return head_crop(another(drawing.people[number].who, rng), rng, True)
-        own = Drawing(picture=drawing.picture, caption="", scene=drawing.scene, people=(drawing.people[number],))
-        return head_crop(own, rng, True)
+        return head_crop(alone(drawing, number), rng, True)
 
     def show(self, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
         shown = []
@@ -101,15 +106,47 @@ class DrawnPeople:
         return shown
 
 
+class StoredPeople(DrawnPeople):
+    """The demo world from sets of draw-people and their latents: nothing is drawn during the training."""
+
+    def __init__(self, drawn: DrawnSet, singles: LatentSet, pairs: tuple[DrawnSet, LatentSet] | None = None) -> None:
+        """drawn, singles: pictures of one person each; pairs: of several of the same people. BadInput where they do not belong together."""
+        super().__init__(singles, pairs[1] if pairs else None)
+        self.drawn, self.sets = drawn, {False: (drawn, singles), True: pairs or (drawn, singles)}
+        for pictures, latents in self.sets.values():
+            if latents.drawn != str(pictures.folder):
+                raise BadInput(f"The latents are not those of {pictures.folder}: give its folder to `encode-pictures --drawn`.")
+        if pairs and pairs[0].identities * drawn.each > drawn.done:
+            raise BadInput(f"{pairs[0].folder} shows people whom {drawn.folder} lacks: draw both with the same --identities.")
+
+    def example(self, rng: np.random.Generator, references: int, shuffle: float, paired: bool) -> Example:
+        pictures, latents = self.sets[paired]
+        row = int(rng.integers(min(pictures.done, latents.done)))
+        height, width = pictures.heads.shape[1:]
+        places = squares(pictures.people, height, width)
+        people = []
+        for place, person in enumerate(pictures.who[row]):
+            own = pictures.faces[row, place]
+            crops = [self._other(int(person), row, paired, rng) if rng.random() < shuffle else own for _ in range(references)]
+            people.append(Seen(crops=np.stack(crops), place=places[place]))
+        head = pictures.heads[row] / np.float32(255)
+        return Example(words=pictures.tokens[row], head=head, people=tuple(people), latents=latents.latents[row].astype(np.float32))
+
+    def _other(self, person: int, row: int, paired: bool, rng: np.random.Generator) -> np.ndarray:
+        """Any other picture's face of somebody, photos more often than each of the other styles."""
+        rows = [one for one in self.drawn.rows_of(person) if paired or one != row] or [row]
+        photos = [one for one in rows if self.drawn.styles[one] == PHOTO] if rng.random() < PHOTO_SHARE else []
+        return self.drawn.faces[int(rng.choice(photos or rows)), 0]
+
+
 def another(who: Identity, rng: np.random.Generator) -> Drawing:
     """Any other picture of somebody, photos more often than each of the other styles."""
     style = "photo" if rng.random() < PHOTO_SHARE else str(rng.choice(STYLES))
     return draw(who, scene(int(rng.integers(1 << 40)), style=style), appearance(int(rng.integers(1 << 40))))
 
 
-def _places(drawing: Drawing) -> Sequence[np.ndarray | None]:
-    """Each one's square of a picture of several; no mask for somebody alone."""
-    count, (height, width) = len(drawing.people), drawing.picture.shape[:2]
+def squares(count: int, height: int, width: int) -> Sequence[np.ndarray | None]:
+    """Each one's square of a picture of several, bool [height, width]; no mask for somebody alone."""
     if count == 1:
         return [None]
     square = np.arange(width) * count // width

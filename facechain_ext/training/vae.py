@@ -27,9 +27,11 @@ from facechain_ext.hosts.standalone.checkpoint import load_networks
 from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import CHECKPOINT, default_folder, load_weights, save_weights, trained
-from facechain_ext.training.device import choose_device, fused, keep_order, optimise, pace_of, rate_at
+from facechain_ext.training.device import choose_device, fused, keep_order, optimise, pace_of, rate_at, send
+from facechain_ext.training.drawn import CELL, open_drawn
 from facechain_ext.training.loop import train
 from facechain_ext.training.people import ALL_STYLES, PAINTED, TESTED, anyone, picture
+from facechain_ext.training.pixels import to_pictures, to_tensor
 
 JUDGE = TRAINED / "judge.safetensors"
 FINISHED = "vae.safetensors"
@@ -48,6 +50,7 @@ class VaeSettings(Common):
     shrink: int = option(
         1, "pictures are shrunk by this factor before they are cropped: colours are learnt sooner from small whole pictures"
     )
+    drawn: str = option("", "folders of draw-people, joined by commas, every style as often; empty: drawn on the fly by one core")
     begin: str = option("", "weights to begin with: of a run with smaller pictures, or the finished ones for --decoder")
     decoder: bool = option(False, "train the decoder alone: latents stay what they are, so that what was trained on them stays good")
     edges: float = option(0.5, "weight of the error of horizontal and vertical differences")
@@ -61,16 +64,6 @@ class VaeSettings(Common):
         given = self.widths.split(",")
         if self.widths and (len(given) != 4 or len(set(given)) > 1 or not given[0].isdigit() or int(given[0]) % 4):
             raise BadInput(f"--widths is {self.widths!r}: give the same multiple of 4 four times, as 16,16,16,16.")
-
-
-def to_tensor(pictures: np.ndarray) -> Tensor:
-    """RGB uint8 [B, H, W, 3] → [B, 3, H, W] in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def to_pictures(tensor: Tensor) -> np.ndarray:
-    """[B, 3, H, W] in [-1, 1] → RGB uint8 [B, H, W, 3]."""
-    return ((tensor.detach().float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
 def build_vae(widths: str = "") -> AutoencoderKL:
@@ -104,7 +97,8 @@ class VaeTrainee:
         torch.manual_seed(settings.seed)
         self.settings, self.device = settings, device
         self.vae = build_vae(settings.widths).to(device)
-        keep_order(self.vae)
+        if device.type == "cpu":
+            keep_order(self.vae)
         if settings.begin:
             self.vae.load_state_dict(read_vae(settings.begin).state_dict() if not settings.widths else load_weights(Path(settings.begin)))
         else:
@@ -116,12 +110,14 @@ class VaeTrainee:
         self.optimiser = torch.optim.Adam(self.learning, lr=settings.rate, betas=(0.9, 0.99), fused=fused(device))
         self.average = Average({"vae": self.vae}, settings.decay)
         self.judged = 0.0
+        self.drawn = [open_drawn(Path(path)) for path in settings.drawn.split(",") if path]
+        self.shares = np.array([len(one.named) for one in self.drawn]) / max(1, sum(len(one.named) for one in self.drawn))
 
-    def step(self, number: int, rng: np.random.Generator) -> Mapping[str, float]:
+    def step(self, number: int, rng: np.random.Generator) -> Mapping[str, float | Tensor]:
         settings = self.settings
         cut = [self._crop(rng) for _ in range(settings.batch)]
-        crops = to_tensor(np.stack([crop for crop, _ in cut])).to(self.device)
-        weight = 1 + (settings.heads - 1) * torch.from_numpy(np.stack([head for _, head in cut]))[:, None].to(self.device)
+        crops = to_tensor(send(np.stack([crop for crop, _ in cut]), self.device))
+        weight = 1 + (settings.heads - 1) * send(np.stack([head for _, head in cut]), self.device)[:, None]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.autocast):
             with torch.set_grad_enabled(not settings.decoder):
                 latents = self.vae.encode(crops).latent_dist
@@ -132,18 +128,27 @@ class VaeTrainee:
         loss = error + settings.edges * edges + settings.kl * crops[0].numel() * kl
         norm = optimise(loss, self.optimiser, self.learning, rate_at(number, settings))
         self.average.follow(number)
-        plain = difference.detach().abs().mean().item() * 127.5
-        return {"error_of_255": plain, "edges": edges.item(), "kl": kl.item(), "gradient": norm, "judged": self.judged}
+        plain = difference.detach().abs().mean() * 127.5
+        return {"error_of_255": plain, "edges": edges.detach(), "kl": kl.detach(), "gradient": norm, "judged": self.judged}
 
     def _crop(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """RGB uint8 [h, w, 3] and how much of each pixel is head, float32 [h, w]."""
-        drawing, shrink = picture(anyone(PAINTED, rng), rng, SHOWN_STYLES), self.settings.shrink
-        whole, head = drawing.picture, drawing.people[0].head.astype(np.float32)
+        shrink = self.settings.shrink
+        whole, head = self._picture(rng)
         if shrink > 1:
             whole, head = (cv2.resize(one, None, fx=1 / shrink, fy=1 / shrink, interpolation=cv2.INTER_AREA) for one in (whole, head))
         side = min(self.settings.crop, len(whole))
         top, left = rng.integers(0, whole.shape[0] - side + 1, 2)
         return whole[top : top + side, left : left + side], head[top : top + side, left : left + side]
+
+    def _picture(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """A whole picture and how much of each pixel is head."""
+        if self.drawn:
+            chosen = self.drawn[int(rng.choice(len(self.drawn), p=self.shares))]
+            row = int(rng.integers(chosen.done))
+            return chosen.pictures[row], (chosen.heads[row] / np.float32(255)).repeat(CELL, 0).repeat(CELL, 1)
+        drawing = picture(anyone(PAINTED, rng), rng, SHOWN_STYLES)
+        return drawing.picture, drawing.people[0].head.astype(np.float32)
 
     def state(self) -> dict[str, Any]:
         trained = {"vae": self.vae.state_dict(), "optimiser": self.optimiser.state_dict(), "average": self.average.tensors}

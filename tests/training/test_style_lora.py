@@ -90,7 +90,7 @@ def test_a_folder_of_captioned_pictures(tmp_path):
     pictures, tokens = one._batch(np.random.default_rng(0))
     assert pictures.shape == (2, 64, 64, 3) and tokens.shape == (2, 77)
     assert one.tokens[0].tolist() != one.tokens[1].tolist() == one.tokens[2].tolist()
-    assert np.isfinite(one.step(0, np.random.default_rng(0))["error"])
+    assert np.isfinite(float(one.step(0, np.random.default_rng(0))["error"]))
     assert one.sheet().shape == (2 * 64, 3 * 64, 3)
 
 

@@ -15,7 +15,7 @@ from facechain_ext.demo.judge import VIEW, Judge, view
 from facechain_ext.demo.world import person
 from facechain_ext.engine.checkpoints import read_encoder
 from facechain_ext.errors import BadInput
-from facechain_ext.training import base, encoder, latents, people, vae
+from facechain_ext.training import base, encoder, latents, people, pixels, vae
 from facechain_ext.training.arguments import identity_of, parse
 from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import save_weights
@@ -104,9 +104,9 @@ def test_centred_latents_have_mean_0_and_variance_1_and_decode_as_before():
 
 def test_pictures_survive_the_way_to_tensors_and_back():
     pictures = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), dtype=np.uint8)
-    tensor = vae.to_tensor(pictures)
+    tensor = pixels.to_tensor(pictures)
     assert tensor.shape == (2, 3, 5, 7) and tensor.min() >= -1 and tensor.max() <= 1
-    assert np.array_equal(vae.to_pictures(tensor), pictures)
+    assert np.array_equal(pixels.to_pictures(tensor), pictures)
 
 
 def test_margin_loss_by_hand():
@@ -171,7 +171,7 @@ def test_the_head_crop_holds_the_head_before_black():
 def test_the_encoder_is_kept_in_the_published_form(tmp_path):
     trainee = encoder.trainee(LikenessSettings(steps=1, batch=2, pictures=2, tested=0, device="cpu"))
     loss = trainee.step(0, np.random.default_rng(0))
-    assert np.isfinite(loss["likeness"])
+    assert np.isfinite(float(loss["likeness"]))
     save_weights(tmp_path / "encoder.safetensors", trainee.weights(), trainee.metadata())
     loaded = read_encoder(tmp_path / "encoder.safetensors").eval()
     crops = torch.rand(2, 3, 112, 112) * 2 - 1
@@ -211,7 +211,7 @@ def test_an_untrained_vae_gives_flat_colours_back_through_latents_that_tell_them
     assert np.abs(seen[:, 24:72, 16:32] - colours[:, None, None]).max() < 16
     assert np.abs(seen[:, 24:72, 64:80] - colours[::-1][:, None, None]).max() < 16
     with torch.no_grad():
-        found = model.encode(vae.to_tensor(pictures)).latent_dist
+        found = model.encode(pixels.to_tensor(pictures)).latent_dist
     wanted = torch.from_numpy(colours / 127.5 - 1).float()
     assert torch.allclose(found.mean[:, :3, 4:8, 2:4], wanted[:, :, None, None].expand(-1, -1, 4, 2), atol=0.12)
     assert found.std.max() < 0.05
