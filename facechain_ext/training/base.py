@@ -57,6 +57,7 @@ class BaseSettings(Common):
     snr: float = option(5.0, "cap of the signal-to-noise weight (min-SNR); 0: every step of the noise weighs the same")
     broad: float = option(50.0, "extra weight of the error of a picture's mean: norms this narrow hide it, and it is the colours")
     coarse: float = option(1.0, "extra weight of noisy steps in multiples of noise by signal: a picture's plan is made there; 0: none")
+    heads: float = option(1.0, "how many times as much the error in heads counts; faces are the hardest part of a picture")
     begin: str = option("", "checkpoint to begin with, as export-base wrote it; empty: fresh networks")
     muon: float = option(0.0, "size of Muon's steps in multiples of the rate (AdamW's are 0.2) for hidden matrices; 0: AdamW alone")
     vae: str = option("", "the VAE's weights, or a checkpoint, for sample sheets; empty: those train-vae finished, else the product's")
@@ -95,28 +96,31 @@ class BaseTrainee:
     def step(self, number: int, rng: np.random.Generator) -> Mapping[str, Tensor]:
         settings = self.settings
         paired = self.pairs is not None and number % settings.pair_every == settings.pair_every - 1
-        latents, tokens = self._batch(rng, self.pairs if paired and self.pairs else self.singles, settings.batch // (2 if paired else 1))
+        source, count = (self.pairs, settings.batch // 2) if paired and self.pairs else (self.singles, settings.batch)
+        latents, heads, tokens = self._batch(rng, source, count)
         noise = torch.randn_like(latents)
         times = torch.randint(0, 1000, (len(latents),), device=self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.autocast):
             words = self.text(tokens).last_hidden_state
             found = self.unet(add_noise(latents, noise, times), times, words).sample
         difference = found.float() - noise
-        error, mean = difference.square().mean(dim=(1, 2, 3)), difference.mean(dim=(2, 3)).square().mean(dim=1)
+        weight = 1 + (settings.heads - 1) * heads[:, None]
+        error, mean = (difference.square() * weight).mean(dim=(1, 2, 3)) / weight.mean(), difference.mean(dim=(2, 3)).square().mean(dim=1)
         told = mean_weight(times, difference[0, 0].numel())
         both = coarse_weight(times, settings.coarse) * error + settings.broad * told * mean
         loss = (both * snr_weight(times, settings.snr)).mean()
         norm = optimise(loss, self.optimiser, self.parameters, rate_at(number, settings))
         self.average.follow(number)
         means = (told * mean).sum() / told.sum() * difference[0, 0].numel()  # 1 where nothing is known of them
-        return {"error": error.detach().mean(), "means": means.detach(), "loss": loss.detach(), "gradient": norm}
+        return {"error": difference.detach().square().mean(), "means": means.detach(), "loss": loss.detach(), "gradient": norm}
 
-    def _batch(self, rng: np.random.Generator, source: LatentSet, count: int) -> tuple[Tensor, Tensor]:
+    def _batch(self, rng: np.random.Generator, source: LatentSet, count: int) -> tuple[Tensor, Tensor, Tensor]:
         rows = np.sort(rng.integers(0, min(self.settings.pictures, source.done), count))
         latents = source.latents[rows].astype(np.float32) * np.float32(VAE["scaling_factor"])
+        heads = source.heads[rows] / np.float32(255)
         tokens = source.tokens[rows].astype(np.int64)
         tokens[rng.random(count) < self.settings.drop] = self.no_words
-        return send(latents, self.device), send(tokens, self.device)
+        return send(latents, self.device), send(heads, self.device), send(tokens, self.device)
 
     def state(self) -> dict[str, Any]:
         networks = {"unet": self.unet.state_dict(), "text": self.text.state_dict()}

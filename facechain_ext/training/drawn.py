@@ -35,7 +35,8 @@ from facechain_ext.vision.skeleton import POINTS
 
 NAME, SUMMARY = "draw-people", "Draw people ahead of the trainings, with all cores."
 HEIGHT, CELL = 128, 8
-CHUNK = 128
+CHUNK, NOTED = 128, 40
+"""Rows a process draws at once, and after how many such chunks it is noted how far the set is."""
 ARRAYS = ("pictures", "heads", "faces", "joints", "tokens", "who", "styles")
 NOTE = "set.json"
 
@@ -123,7 +124,7 @@ def draw_set(settings: DrawnSettings, folder: Path) -> None:
         for (start, stop), said in zip(chunks, pool.map(partial(_fill, settings, folder), chunks), strict=True):
             tokens[start:stop] = tokens_of(said)
             done = stop
-            if stop % (CHUNK * 40) == 0 or stop == count:
+            if stop % (CHUNK * NOTED) == 0 or stop == count:
                 tokens.flush()
                 _note(folder, settings, done)
                 log.info("%d of %d pictures, %.0f a second", done, count, (done - first) / (time.monotonic() - begun))
@@ -152,18 +153,22 @@ def _draw(settings: DrawnSettings, row: int) -> tuple[Drawing, list[int], np.ran
 
 
 def _row(drawing: Drawing, numbers: Sequence[int], rng: np.random.Generator) -> dict[str, Any]:
-    head = np.logical_or.reduce([one.head for one in drawing.people])
-    height, width = head.shape
-    cells = head.reshape(height // CELL, CELL, width // CELL, CELL).mean(axis=(1, 3))
     joints = [[(np.nan, np.nan) if point is None else point for point in one.keypoints] for one in drawing.people]
     return {
         "pictures": drawing.picture,
-        "heads": np.round(cells * 255),
+        "heads": head_cells(drawing),
         "faces": [head_crop(alone(drawing, place), rng, True) for place in range(len(numbers))],
         "joints": joints,
         "who": numbers,
         "styles": ALL_STYLES.index(drawing.scene.style),
     }
+
+
+def head_cells(drawing: Drawing) -> np.ndarray:
+    """How much of every latent's cell is somebody's head, in parts of 255, uint8 [H/8, W/8]."""
+    head = np.logical_or.reduce([one.head for one in drawing.people])
+    height, width = head.shape
+    return np.round(head.reshape(height // CELL, CELL, width // CELL, CELL).mean(axis=(1, 3)) * 255).astype(np.uint8)
 
 
 def alone(drawing: Drawing, place: int) -> Drawing:

@@ -76,13 +76,15 @@ class FactSettings(Common):
     pairs: str = option("", "drawn people: folder of encoded pictures of two people; empty: none")
     pair_every: int = option(10, "every so many steps a half batch of pictures of two people")
     fair: bool = option(True, "penalise what a face changes outside the head")
-    fair_weight: float = option(0.01, "weight of FAIR, summed over the 16 gates")
+    fair_weight: float = option(0.01, "weight of FAIR, the mean over the 16 gates")
+    heads: float = option(1.0, "how many times as much the noise error in heads counts: it is there that a face can be learnt from")
     shuffle: bool = option(True, "take references from other pictures of the same person")
     curriculum: float = option(0.2, "part of the training over which such references become the rule")
     drop: float = option(0.1, "share of pictures without the face, half of them without the caption too")
     drop_words: float = option(0.05, "share of pictures without the caption alone")
     several: float = option(0.2, "share of steps with two to four references of each person")
     gates: float = option(10.0, "learning rate of the gates' openings in multiples of the others'")
+    resampler: float = option(0.2, "the same of the resampler: fast, it forgets whom it sees before a gate can use it")
     muon: float = option(0.0, "size of Muon's steps in multiples of the rate (AdamW's are 0.2) for matrices; 0: AdamW alone")
     snr: float = option(0.0, "cap of the signal-to-noise weight (min-SNR); 0: every step of the noise weighs the same")
     tested: int = option(0, "drawn people: how many unseen ones are painted at every sample sheet, for the judge to tell apart; 0: none")
@@ -154,12 +156,13 @@ class FactTrainee:
             call = Call(rows=rows, pictures=rows, progress=0.0, latent=latent)
             with self._attach(self.adapter, persons, lambda _: call, outside):
                 found = self.networks.unet(add_noise(batch.latents, noise, times), times, words).sample
-        error = F.mse_loss(found.float(), noise, reduction="none").mean(dim=(1, 2, 3))
-        fair = outside.total()
+        plain = F.mse_loss(found.float(), noise, reduction="none")
+        weight = 1 + (settings.heads - 1) * F.adaptive_avg_pool2d(batch.head[:, None], latent)
+        error, fair = (plain * weight).mean(dim=(1, 2, 3)) / weight.mean(), outside.mean()
         loss = (error * snr_weight(times, settings.snr)).mean() + settings.fair_weight * settings.fair * fair
         norm = self._update(loss, number)
         self.average.follow(number)
-        found = {"error": error.detach().mean(), "fair": fair.detach() / 16, "gate": self._opening(), "gradient": norm}
+        found = {"error": plain.detach().mean(), "fair": fair.detach(), "gate": self._opening(), "gradient": norm}
         return {**found, "judged": self.judged} if settings.tested else found
 
     def _attach(self, adapter: nn.Module, persons: Sequence[Any], calls: Any, observe: Any = None) -> Any:
@@ -311,19 +314,39 @@ def build_adapter(settings: FactSettings, unet: nn.Module, encoder: FaceEncoder)
     resampler = ResamplerSizes(**shape, in_dim=encoder.sizes.dim, out_dim=sites.context)
     made = (ParallelAdapter if settings.parallel else Adapter)(AdapterSizes(resampler=resampler, channels=sites.channels))
     nn.init.normal_(made.resampler.latents, std=resampler.dim**-0.5)
+    if isinstance(made, Adapter):
+        open_silent(made)
     return made
+
+
+@torch.no_grad()
+def open_silent(adapter: Adapter) -> None:
+    """Open the gates of a fresh adapter and let them say nothing: so the UNet is untouched, and yet they learn from the first step.
+
+    Shut gates (α = 0) that say random things learn nothing until α has wandered off, and to the resampler all faces are noise until then.
+    """
+    for layer in adapter.gates():
+        for opening, last in ((layer.alpha_attn, layer.to_out), (layer.alpha_dense, layer.ff.out)):
+            opening.fill_(1.0)
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
 
 
 def _optimiser(adapter: nn.Module, settings: FactSettings, fused: bool) -> torch.optim.AdamW | MuonAndAdamW:
     """The gates' openings have a rate of their own and no decay: a scalar has far to go in small steps."""
-    named = dict(adapter.named_parameters())
-    openings = [value for key, value in named.items() if ".alpha_" in key]
-    hidden = [value for key, value in named.items() if settings.muon and value.ndim == 2]
-    rest = [value for key, value in named.items() if ".alpha_" not in key and not (settings.muon and value.ndim == 2)]
-    groups = [{"params": rest, "share": 1.0}, *([{"params": openings, "share": settings.gates, "weight_decay": 0.0}] if openings else [])]
-    if hidden:
-        return MuonAndAdamW([{"params": hidden, "share": 1.0}], groups, settings.rate, settings.muon, fused)
-    return torch.optim.AdamW(groups, lr=settings.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=fused)
+    kinds: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
+    for key, value in adapter.named_parameters():
+        opening = ".alpha_" in key
+        share = settings.gates if opening else settings.resampler if key.startswith("resampler.") else 1.0
+        kinds.setdefault((share, 0.0 if opening else 0.01, bool(settings.muon) and value.ndim == 2), []).append(value)
+    groups = {by: [_group(kind, found) for kind, found in kinds.items() if kind[2] == by] for by in (True, False)}
+    if groups[True]:
+        return MuonAndAdamW(groups[True], groups[False], settings.rate, settings.muon, fused)
+    return torch.optim.AdamW(groups[False], lr=settings.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=fused)
+
+
+def _group(kind: tuple[float, float, bool], found: list[nn.Parameter]) -> dict[str, Any]:
+    return {"params": found, "share": kind[0], "weight_decay": kind[1]}
 
 
 def tokens_tensor(networks: Networks, text: str) -> Tensor:

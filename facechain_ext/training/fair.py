@@ -2,7 +2,7 @@
 
 For a site's increment Δ = y − x and the share m of head in each cell of the site's grid
 
-    FAIR = ‖(1 − m)·Δ‖ / ‖Δ‖      per picture, averaged over pictures, summed over the 16 sites
+    FAIR = ‖(1 − m)·Δ‖ / ‖Δ‖      per picture, averaged over pictures and the 16 sites
 
 so it is 0 where a gate acts on the head alone and near 1 where it acts elsewhere; it does not ask gates to be weak. The published files'
 names carry its weight, 0.01 (FACTS §1.1). Both roots hold an epsilon, for at the start Δ is 0 and a root's gradient there is not a number.
@@ -44,6 +44,6 @@ class Outside:
             self._free[level] = 1 - F.adaptive_avg_pool2d(self.head[:, None].float(), grid).flatten(1)
         return self._free[level]
 
-    def total(self) -> Tensor:
-        """FAIR, the sum over the sites."""
-        return torch.stack(list(self._sites.values())).sum()
+    def mean(self) -> Tensor:
+        """FAIR, the mean over the sites."""
+        return torch.stack(list(self._sites.values())).mean()

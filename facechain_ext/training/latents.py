@@ -1,6 +1,7 @@
 """Drawn pictures as latents of the finished VAE, on disk: rendered and encoded once, read many times by the base model's training.
 
-A set is a folder of latents.npy (float16 [N, 4, H/8, W/8], not scaled), tokens.npy (uint16 [N, 77]) and set.json (how many are done).
+A set is a folder of latents.npy (float16 [N, 4, H/8, W/8], not scaled), heads.npy (how much of each cell is head, uint8 of 255
+[N, H/8, W/8]), tokens.npy (uint16 [N, 77]) and set.json (how many are done).
 Picture i depends on (seed, i) alone, so an interrupted set is simply continued.
 """
 
@@ -24,7 +25,7 @@ from facechain_ext.log import log
 from facechain_ext.training.arguments import Common, option, parse, speak
 from facechain_ext.training.checkpoint import prepare
 from facechain_ext.training.device import choose_device, send
-from facechain_ext.training.drawn import DrawnSet, open_drawn
+from facechain_ext.training.drawn import DrawnSet, head_cells, open_drawn
 from facechain_ext.training.people import PAINTED, anyone, pair_picture, picture
 from facechain_ext.training.pixels import to_tensor
 from facechain_ext.training.tokens import LENGTH, tokens_of
@@ -32,6 +33,7 @@ from facechain_ext.training.vae import read_vae
 
 NAME, SUMMARY = "encode-pictures", "Draw pictures and keep them as latents for the base model's training."
 HEIGHT = 128
+ARRAYS = ("latents", "heads", "tokens")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,7 @@ class LatentSet:
     """
 
     latents: np.ndarray
+    heads: np.ndarray
     tokens: np.ndarray
     done: int
     seed: int = 0
@@ -65,10 +68,10 @@ def open_set(folder: Path) -> LatentSet:
     note = folder / "set.json"
     if not note.exists():
         raise BadInput(f"There are no encoded pictures in {folder}: make them with `encode-pictures` first.")
-    arrays = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("latents", "tokens")]
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
     said = json.loads(note.read_text())
     more = {key: said[key] for key in ("seed", "people", "drawn") if key in said}
-    return LatentSet(latents=arrays[0], tokens=arrays[1], done=said["done"], **more)
+    return LatentSet(**arrays, done=said["done"], **more)
 
 
 def encode(settings: LatentSettings, folder: Path) -> None:
@@ -78,31 +81,32 @@ def encode(settings: LatentSettings, folder: Path) -> None:
     drawn = open_drawn(Path(settings.drawn)) if settings.drawn else None
     if drawn is not None and (drawn.done < settings.pictures or drawn.people != settings.people):
         raise BadInput(f"{settings.drawn} holds {drawn.done} pictures of {drawn.people}: give --pictures and --people to fit.")
-    latents, tokens, done = _open_or_make(settings, folder)
+    arrays, done = _open_or_make(settings, folder)
     end, begun = min(settings.until or settings.pictures, settings.pictures), time.monotonic()
     first = done
     while done < end:
         numbers = range(done, min(done + settings.batch, end))
-        pictures, words = _pictures(settings, numbers, drawn)
+        pictures, heads, words = _pictures(settings, numbers, drawn)
         batch = to_tensor(send(pictures, device))
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=settings.autocast):
             mean = vae.encode(batch).latent_dist.mean
-        latents[numbers.start : numbers.stop] = mean.float().cpu().numpy()
-        tokens[numbers.start : numbers.stop] = words
+        for array, rows in zip(arrays, (mean.float().cpu().numpy(), heads, words), strict=True):
+            array[numbers.start : numbers.stop] = rows
         done = numbers.stop
         if done % (settings.batch * settings.log_every) < settings.batch or done == end:
-            latents.flush()
-            tokens.flush()
+            for array in arrays:
+                array.flush()
             _write_note(folder, settings, done)
             log.info("%d of %d pictures, %.1f a second", done, end, (done - first) / (time.monotonic() - begun))
 
 
-def _pictures(settings: LatentSettings, numbers: range, drawn: DrawnSet | None) -> tuple[np.ndarray, np.ndarray]:
-    """RGB uint8 [B, H, W, 3] and their captions' tokens [B, 77]."""
+def _pictures(settings: LatentSettings, numbers: range, drawn: DrawnSet | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """RGB uint8 [B, H, W, 3], the heads in their cells [B, H/8, W/8] and their captions' tokens [B, 77]."""
     if drawn is not None:
-        return drawn.pictures[numbers.start : numbers.stop], drawn.tokens[numbers.start : numbers.stop]
+        rows = slice(numbers.start, numbers.stop)
+        return drawn.pictures[rows], drawn.heads[rows], drawn.tokens[rows]
     made = [drawing_of(settings.seed, settings.people, number) for number in numbers]
-    return np.stack([one.picture for one in made]), tokens_of([one.caption for one in made])
+    return np.stack([one.picture for one in made]), np.stack([head_cells(one) for one in made]), tokens_of([one.caption for one in made])
 
 
 def drawing_of(seed: int, people: int, number: int) -> Drawing:
@@ -118,23 +122,23 @@ def _facts(settings: LatentSettings) -> dict[str, object]:
     return facts | ({"drawn": settings.drawn} if settings.drawn else {})
 
 
-def _open_or_make(settings: LatentSettings, folder: Path) -> tuple[np.memmap, np.memmap, int]:
+def _open_or_make(settings: LatentSettings, folder: Path) -> tuple[list[np.memmap], int]:
     prepare(folder)
     note = folder / "set.json"
     if note.exists():
         kept = json.loads(note.read_text())
         if {key: value for key, value in kept.items() if key != "done"} != _facts(settings):
             raise BadInput(f"The pictures in {folder} were made with other settings: choose another --folder.")
-        arrays = [np.lib.format.open_memmap(folder / f"{name}.npy", "r+") for name in ("latents", "tokens")]
+        arrays = [np.lib.format.open_memmap(folder / f"{name}.npy", "r+") for name in ARRAYS]
         if len(arrays[0]) != settings.pictures:
             raise BadInput(
                 f"The set in {folder} has room for {len(arrays[0])} pictures: give --pictures {len(arrays[0])} or another --folder."
             )
-        return arrays[0], arrays[1], kept["done"]
-    shape = (settings.pictures, VAE["latent_channels"], HEIGHT // 8, HEIGHT * settings.people // 8)
-    latents = np.lib.format.open_memmap(folder / "latents.npy", "w+", np.float16, shape)
-    tokens = np.lib.format.open_memmap(folder / "tokens.npy", "w+", np.uint16, (settings.pictures, LENGTH))
-    return latents, tokens, 0
+        return arrays, kept["done"]
+    cells = (HEIGHT // 8, HEIGHT * settings.people // 8)
+    shapes = {"latents": (np.float16, (VAE["latent_channels"], *cells)), "heads": (np.uint8, cells), "tokens": (np.uint16, (LENGTH,))}
+    made = [(folder / f"{name}.npy", kind, (settings.pictures, *shape)) for name, (kind, shape) in shapes.items()]
+    return [np.lib.format.open_memmap(path, "w+", kind, shape) for path, kind, shape in made], 0
 
 
 def _write_note(folder: Path, settings: LatentSettings, done: int) -> None:

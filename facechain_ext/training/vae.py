@@ -28,7 +28,7 @@ from facechain_ext.training.arguments import Common, identity_of, option, parse,
 from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import CHECKPOINT, default_folder, load_weights, save_weights, trained
 from facechain_ext.training.device import choose_device, fused, keep_order, optimise, pace_of, rate_at, send
-from facechain_ext.training.drawn import CELL, open_drawn
+from facechain_ext.training.drawn import CELL, DrawnSet, open_drawn
 from facechain_ext.training.loop import train
 from facechain_ext.training.people import ALL_STYLES, PAINTED, TESTED, anyone, picture
 from facechain_ext.training.pixels import to_pictures, to_tensor
@@ -64,6 +64,12 @@ class VaeSettings(Common):
         given = self.widths.split(",")
         if self.widths and (len(given) != 4 or len(set(given)) > 1 or not given[0].isdigit() or int(given[0]) % 4):
             raise BadInput(f"--widths is {self.widths!r}: give the same multiple of 4 four times, as 16,16,16,16.")
+
+
+def shares_of(drawn: Sequence[DrawnSet]) -> np.ndarray:
+    """How often each set is looked into, so that every style is learnt as often; they sum to 1."""
+    styles = np.array([len(one.named) for one in drawn], dtype=float)
+    return styles / styles.sum()
 
 
 def build_vae(widths: str = "") -> AutoencoderKL:
@@ -111,7 +117,7 @@ class VaeTrainee:
         self.average = Average({"vae": self.vae}, settings.decay)
         self.judged = 0.0
         self.drawn = [open_drawn(Path(path)) for path in settings.drawn.split(",") if path]
-        self.shares = np.array([len(one.named) for one in self.drawn]) / max(1, sum(len(one.named) for one in self.drawn))
+        self.shares = shares_of(self.drawn)
 
     def step(self, number: int, rng: np.random.Generator) -> Mapping[str, float | Tensor]:
         settings = self.settings

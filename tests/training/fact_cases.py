@@ -36,6 +36,7 @@ def write_latents(folder, count, people=1):
     folder.mkdir()
     rng = np.random.default_rng(0)
     np.save(folder / "latents.npy", rng.standard_normal((count, 4, 16, 16 * people)).astype(np.float16))
+    np.save(folder / "heads.npy", rng.integers(0, 256, (count, 16, 16 * people)).astype(np.uint8))
     np.save(folder / "tokens.npy", rng.integers(0, 49408, (count, 77)).astype(np.uint16))
     (folder / "set.json").write_text(f'{{"done": {count}, "seed": 0, "people": {people}, "vae": ""}}')
     return folder

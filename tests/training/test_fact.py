@@ -61,9 +61,9 @@ def test_fair_by_hand():
     head[:, :, :8] = 1  # the left column of cells
     outside = Outside(head, (2, 2))
     outside(0, torch.tensor([[[3.0], [4.0], [0.0], [0.0]]]))  # left 3, right 4
-    assert float(outside.total()) == pytest.approx(math.sqrt(16 + EPSILON) / math.sqrt(25 + EPSILON))
+    assert float(outside.mean()) == pytest.approx(math.sqrt(16 + EPSILON) / math.sqrt(25 + EPSILON))
     outside(15, torch.tensor([[[2.0], [0.0], [2.0], [0.0]]]))  # all within the head
-    assert float(outside.total()) == pytest.approx(4 / 5 + math.sqrt(EPSILON / 8), rel=1e-4), "the sites are summed"
+    assert float(outside.mean()) == pytest.approx((4 / 5 + math.sqrt(EPSILON / 8)) / 2, rel=1e-4), "the mean of the sites"
 
 
 def test_fair_counts_cells_that_are_half_head_half():
@@ -71,14 +71,14 @@ def test_fair_counts_cells_that_are_half_head_half():
     head[:, :, :2] = 1
     outside = Outside(head, (1, 1))
     outside(0, torch.tensor([[[5.0]]]))
-    assert float(outside.total()) == pytest.approx(0.5, rel=1e-4)
+    assert float(outside.mean()) == pytest.approx(0.5, rel=1e-4)
 
 
 def test_fair_has_a_gradient_where_the_gates_are_shut():
     increment = torch.zeros(1, 4, 3, requires_grad=True)
     outside = Outside(torch.zeros(1, 16, 16), (2, 2))
     outside(0, increment)
-    outside.total().backward()
+    outside.mean().backward()
     assert torch.equal(increment.grad, torch.zeros_like(increment))
 
 

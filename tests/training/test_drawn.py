@@ -1,0 +1,194 @@
+"""Sets of drawn people: what is in their rows, how they are continued, and the trainings that read them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from facechain_ext.errors import BadInput
+from facechain_ext.training import control, drawn, fact, latents, style_lora, vae
+from facechain_ext.training.checkpoint import save_weights
+from facechain_ext.training.drawn import DrawnSettings, draw_set, open_drawn
+from facechain_ext.training.encoder import head_crop
+from facechain_ext.training.latents import LatentSet
+from facechain_ext.training.people import ALL_STYLES, PAINTED, picture
+from facechain_ext.training.pixels import to_tensor
+from facechain_ext.training.subjects import StoredPeople
+from facechain_ext.training.tokens import tokens_of
+from tests.training.fact_cases import networks
+
+CPU = torch.device("cpu")
+SINGLES = DrawnSettings(identities=40, each=4, workers=1)
+PAIRS = DrawnSettings(identities=40, each=1, people=2, workers=1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Forty people, four pictures of each, and forty pictures of two of them; as the trainings find them."""
+    made = tmp_path_factory.mktemp("drawn")
+    draw_set(SINGLES, made / "singles")
+    draw_set(PAIRS, made / "pairs")
+    return made
+
+
+def encoded(where, **more):
+    """Latents beside a set; each row holds its own number, so that rows can be told."""
+    count, _, height, width = len(where.pictures), 4, *where.heads.shape[1:]
+    rows = np.broadcast_to(np.arange(count)[:, None, None, None], (count, 4, height, width)).astype(np.float16)
+    told = {"drawn": str(where.folder), **more}
+    return LatentSet(latents=rows, heads=where.heads, tokens=where.tokens, done=where.done, people=where.people, **told)
+
+
+def test_a_row_is_the_picture_of_its_own_randomness(folder):
+    kept = open_drawn(folder / "singles")
+    assert kept.done == 160 and kept.pictures.shape == (160, 128, 128, 3)
+    for row in (0, 7, 159):
+        rng = np.random.default_rng((0, 1, row))
+        drawing = picture(PAINTED.start + row // 4, rng)
+        one = drawing.people[0]
+        assert np.array_equal(kept.pictures[row], drawing.picture)
+        assert np.array_equal(kept.faces[row, 0], head_crop(drawing, rng, True))
+        assert np.array_equal(kept.tokens[row], tokens_of([drawing.caption])[0])
+        assert kept.who[row].tolist() == [PAINTED.start + row // 4] and row in kept.rows_of(int(kept.who[row, 0]))
+        assert ALL_STYLES[kept.styles[row]] == drawing.scene.style
+        assert kept.heads[row, 5, 7] == round(one.head[40:48, 56:64].mean() * 255)
+        assert kept.bodies(row)[0] == [None if joint is None else pytest.approx(joint, abs=1e-4) for joint in one.keypoints]
+
+
+def test_pictures_of_two_show_two_of_the_same_people(folder):
+    kept = open_drawn(folder / "pairs")
+    assert kept.pictures.shape == (40, 128, 256, 3) and kept.faces.shape == (40, 2, 112, 112, 3)
+    assert (kept.who[:, 0] != kept.who[:, 1]).all()
+    assert PAINTED.start <= kept.who.min() and kept.who.max() < PAINTED.start + 40
+
+
+def test_an_interrupted_set_is_continued_as_if_it_had_not_been(folder, tmp_path, monkeypatch):
+    whole, fill = open_drawn(folder / "singles"), drawn._fill
+
+    class Here:
+        """A pool that draws in this process, and breaks off after its first chunk."""
+
+        def __init__(self, *_):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def map(self, _function, chunks):
+            for chunk in chunks:
+                if chunk[0] and not going_on:
+                    raise KeyboardInterrupt
+                yield fill(SINGLES, tmp_path / "set", chunk)
+
+    monkeypatch.setattr(drawn, "ProcessPoolExecutor", Here)
+    monkeypatch.setattr(drawn, "NOTED", 1)
+    going_on = False
+    with pytest.raises(KeyboardInterrupt):
+        draw_set(SINGLES, tmp_path / "set")
+    assert open_drawn(tmp_path / "set").done == drawn.CHUNK
+    going_on = True
+    draw_set(SINGLES, tmp_path / "set")
+    again = open_drawn(tmp_path / "set")
+    assert again.done == 160
+    for name in drawn.ARRAYS:
+        assert np.array_equal(getattr(again, name), getattr(whole, name), equal_nan=name == "joints"), name
+
+
+def test_what_cannot_be_drawn_is_refused(folder, tmp_path):
+    with pytest.raises(BadInput, match="drawn with other settings"):
+        draw_set(replace(SINGLES, seed=1), folder / "singles")
+    with pytest.raises(BadInput, match="no drawing style 'fresco'"):
+        DrawnSettings(styles="fresco")
+    with pytest.raises(BadInput, match="--each is 0"):
+        DrawnSettings(each=0)
+    with pytest.raises(BadInput, match="draw-people"):
+        open_drawn(tmp_path)
+
+
+def test_references_are_other_pictures_of_the_same_person(folder):
+    singles = open_drawn(folder / "singles")
+    people = StoredPeople(singles, encoded(singles))
+    rng, photos, asked = np.random.default_rng(0), 0, 0
+    for _ in range(150):
+        example = people.example(rng, 1, 1.0, False)
+        row = int(example.latents[0, 0, 0])
+        (one,) = [other for other in range(160) if np.array_equal(singles.faces[other, 0], example.people[0].crops[0])]
+        assert one != row and one // 4 == row // 4
+        own = [other for other in range(row // 4 * 4, row // 4 * 4 + 4) if other != row]
+        if 0 < sum(singles.styles[other] == 0 for other in own) < 3:
+            asked, photos = asked + 1, photos + (singles.styles[one] == 0)
+    assert ALL_STYLES[0] == "photo" and photos / asked > 0.5, "photos are taken more often than one in three"
+    example = people.example(rng, 2, 0.0, False)
+    row = int(example.latents[0, 0, 0])
+    assert np.array_equal(example.people[0].crops, np.repeat(singles.faces[row], 2, axis=0)), "never shuffled: its own face"
+    assert np.allclose(example.head, singles.heads[row] / 255) and np.array_equal(example.words, singles.tokens[row])
+
+
+def test_two_people_have_their_places_and_their_own_faces(folder):
+    singles, pairs = (open_drawn(folder / name) for name in ("singles", "pairs"))
+    example = StoredPeople(singles, encoded(singles), (pairs, encoded(pairs))).example(np.random.default_rng(0), 3, 1.0, True)
+    row = int(example.latents[0, 0, 0])
+    for place, one in enumerate(example.people):
+        rows = singles.rows_of(int(pairs.who[row, place]))
+        assert all(any(np.array_equal(crop, singles.faces[other, 0]) for other in rows) for crop in one.crops)
+        assert one.place.shape == (16, 32) and one.place[:, 16 * place : 16 * place + 16].all() and one.place.sum() == 256
+
+
+def test_latents_of_other_pictures_are_refused(folder):
+    singles, pairs = (open_drawn(folder / name) for name in ("singles", "pairs"))
+    with pytest.raises(BadInput, match="not those of"):
+        StoredPeople(singles, encoded(singles, drawn=""))
+    with pytest.raises(BadInput, match="same --identities"):
+        StoredPeople(replace(singles, done=100), encoded(singles), (pairs, encoded(pairs)))
+
+
+def test_encoded_pictures_are_those_of_the_set(folder, tmp_path):
+    torch.manual_seed(0)
+    network = vae.build_vae().eval()
+    save_weights(tmp_path / "vae.safetensors", network.state_dict())
+    given = {"drawn": str(folder / "singles"), "vae": str(tmp_path / "vae.safetensors"), "batch": 2, "device": "cpu"}
+    latents.encode(latents.LatentSettings(pictures=160, until=4, **given), tmp_path / "set")
+    kept, pictures = latents.open_set(tmp_path / "set"), open_drawn(folder / "singles")
+    with torch.no_grad():
+        wanted = network.encode(to_tensor(pictures.pictures[:4].copy())).latent_dist.mean
+    assert kept.done == 4 and kept.drawn == str(folder / "singles")
+    assert np.allclose(kept.latents[:4], wanted.numpy(), atol=1e-2) and np.array_equal(kept.tokens[:4], pictures.tokens[:4])
+    with pytest.raises(BadInput, match="holds 160 pictures of 1"):
+        latents.encode(latents.LatentSettings(pictures=500, **given), tmp_path / "more")
+
+
+def test_the_vae_learns_every_style_as_often(folder):
+    blueprint = json.loads((folder / "singles" / "set.json").read_text())
+    assert blueprint["styles"] == ""
+    one = vae.VaeTrainee(vae.VaeSettings(drawn=f"{folder / 'singles'}", batch=1, device="cpu", widths="8,8,8,8"), CPU)
+    other = replace(one.drawn[0], named=("blueprint", "woodcut"), pictures=np.zeros_like(one.drawn[0].pictures))
+    one.drawn.append(other)
+    one.shares = vae.shares_of(one.drawn)
+    rng = np.random.default_rng(0)
+    found = [one._picture(rng) for _ in range(400)]
+    assert np.mean([not whole.any() for whole, _ in found]) == pytest.approx(0.25, abs=0.06), "two styles of eight"
+    whole, head = next(pair for pair in found if pair[0].any())
+    row = next(row for row in range(160) if np.array_equal(one.drawn[0].pictures[row], whole))
+    assert head.shape == (128, 128) and head[44, 60] == pytest.approx(one.drawn[0].heads[row, 5, 7] / 255)
+
+
+def test_loras_and_controlnets_learn_from_sets(folder):
+    kept = open_drawn(folder / "singles")
+    with pytest.raises(BadInput, match="no pictures in the style blueprint"):
+        style_lora.StyleTrainee(style_lora.StyleSettings(style="blueprint", drawn=str(kept.folder), device="cpu"), CPU, networks())
+    one = control.ControlTrainee.__new__(control.ControlTrainee)
+    one.drawn = kept
+    drawing = picture(PAINTED.start + 9 // 4, np.random.default_rng((0, 1, 9)))
+    assert np.array_equal(one._skeleton(encoded(kept), 9), control.skeleton(drawing))
+
+
+def test_a_set_without_its_latents_is_refused(folder, tmp_path):
+    with pytest.raises(BadInput, match="needs --latents"):
+        fact.source_of(fact.FactSettings(drawn=str(folder / "singles")), tmp_path)
