@@ -91,7 +91,7 @@ class Ready:
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    made = argparse.ArgumentParser(prog="ui", description="The FaceChain tab as a page of its own, with a REST API beside it.")
+    made = argparse.ArgumentParser(prog="run.py ui", description="The FaceChain tab as a page of its own, with a REST API beside it.")
     made.add_argument("--host", default=HERE, help=f"address to listen at (default {HERE}: this computer alone)")
     made.add_argument("--port", type=int, default=PORT, help=f"port to listen at (default {PORT})")
     auth = "ask for a log-in; may be given several times, and what holds for all is the first account's to set"
