@@ -144,21 +144,22 @@ def doubt(person: Wanted, doubts: Mapping[int, str], language: str) -> str:
     return say("warn", language, reason=reason)
 
 
-_told_when_ended: dict[str, Told] = {}
-"""What a tab's panel held when its last picture was made: what went wrong then is of interest until that is changed."""
+_told_when_ended: dict[tuple[str, str], Told] = {}
+"""What a user's panel held when its last picture was made: what went wrong then is of interest until that is changed."""
 
 
-def ended(tab: str, told: Told, language: str) -> tuple[str, str]:
+def ended(user: str, tab: str, told: Told, language: str) -> tuple[str, str]:
     """The lines after a generation: also why it lacks the face."""
-    _told_when_ended[tab] = told
-    return since(tab, told, language)
+    _told_when_ended[user, tab] = told
+    return since(user, tab, told, language)
 
 
-def since(tab: str, told: Told, language: str) -> tuple[str, str]:
-    """The lines at any time: with what went wrong with the last picture, as long as nothing in the panel is changed."""
+def since(user: str, tab: str, told: Told, language: str) -> tuple[str, str]:
+    """The lines at any time: with what went wrong with the user's last picture, as long as nothing in the panel is changed."""
     from facechain_ext.ui.script import last_trouble
 
-    return lines(told, language, last_trouble.get(tab, "") if told == _told_when_ended.get(tab) else "")
+    mine = (user, tab)
+    return lines(told, language, last_trouble.get(mine, "") if told == _told_when_ended.get(mine) else "")
 
 
 def summary(asked: Request, language: str) -> str:

@@ -140,22 +140,22 @@ class Panel:
         values = [self._made[one.person, one.field.name] for one in controls() if one.field.name != "photos"]
         return values + [self._part(name, number) for name in ("known", "doubt", "left") for number in range(1, MOST_PERSONS + 1)]
 
-    def _tell(self, language: str, *values: Any) -> tuple[str, str]:
-        return answers.since(self.tab, told_of(values), language)
+    def _tell(self, user: str, language: str, *values: Any) -> tuple[str, str]:
+        return answers.since(user, self.tab, told_of(values), language)
 
-    def _ended(self, language: str, *values: Any) -> tuple[str, str]:
-        return answers.ended(self.tab, told_of(values), language)
+    def _ended(self, user: str, language: str, *values: Any) -> tuple[str, str]:
+        return answers.ended(user, self.tab, told_of(values), language)
 
     def _look_again(self, user: str, language: str, *values: Any) -> list[Any]:
         """What may have changed since the page was built: checkpoint, files, saved persons."""
-        return [*self._tell(language, *values), answers.offer(language), gr.update(choices=[AUTO, *adapters()]), *_names(user)]
+        return [*self._tell(user, language, *values), answers.offer(language), gr.update(choices=[AUTO, *adapters()]), *_names(user)]
 
     def _connect(self) -> None:
         for control in controls():
             component = self._made[control.person, control.field.name]
             if control.field.name != "photos":
-                self._on(changed(component), self._tell, self._told, self._lines)
-        self._on(self._part("ended").click, self._ended, self._told, self._lines)
+                self._on(changed(component), self._tell, self._told, self._lines, whose=True)
+        self._on(self._part("ended").click, self._ended, self._told, self._lines, whose=True)
         lists = [self._made[None, "adapter"], *(self._made[number, "name"] for number in range(1, MOST_PERSONS + 1))]
         self._on(self._part("refresh").click, self._look_again, self._told, [*self._lines, self._part("better"), *lists], whose=True)
         found = [*lists[1:], self._part("note")]
@@ -180,7 +180,7 @@ class Panel:
         cards, region = self._part("cards", number), self._made[number, "region"]
         seen = [self._part("doubt", number), self._part("left", number)]
         looked = [photos, self._made[None, "adapter"], self._made[None, "analyser"], self._made[number, "face"]]
-        lines = self._event(self._tell, self._told, self._lines)
+        lines = self._event(self._tell, self._told, self._lines, whose=True)
         self._on(photos.change, _dropped, [photos, name], [cards, name, known, *seen, self._part("note")], whose=True).then(**lines)
         self._on(name.change, answers.chosen, [name, known], [photos, cards, self._part("delete", number)], whose=True)
         self._on(name.input, answers.unchosen, [name, known], [cards])

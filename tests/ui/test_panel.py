@@ -186,13 +186,27 @@ def test_why_the_last_picture_lacks_the_face_is_told(shown):
 
     enable(shown)
     shown.set("photos", 1, [str(ASTRONAUT)])
-    last_trouble["txt2img"] = "No face found in photo 1."
+    last_trouble["local", "txt2img"] = "No face found in photo 1."
     shown.press("ended")
     shown.press("refresh")  # the page does this by itself, for instance when the checkpoint's name changes
     assert "The last picture was made without the face: No face found in photo 1." in shown.text("line")
     shown.set("weight", 1, 0.7)
     shown.press("refresh")
     assert "last picture" not in shown.text("line")
+
+
+def test_why_a_picture_lacks_the_face_is_told_to_nobody_else(shown):
+    from facechain_ext.ui.script import last_trouble
+
+    enable(shown)
+    shown.set("photos", 1, [str(ASTRONAUT)])
+    last_trouble["ada", "txt2img"] = "No face found in photo 1."
+    for user, told in (("eve", False), ("ada", True)):
+        shown.visitor.username = user
+        shown.press("ended")
+        assert ("No face found" in shown.text("line")) is told, user
+        shown.press("refresh")
+        assert ("No face found" in shown.text("line")) is told, user
 
 
 def test_values_that_cannot_be_are_told_and_kept(shown):
