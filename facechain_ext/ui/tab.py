@@ -128,8 +128,7 @@ class Tab:
 
     def _fill_people(self, event: Any) -> None:
         wires = self.wires
-        box = [wires[name] for name in ("people", "shown", "person-box", "person-shown", "new-name", "merge-with")]
-        wires.on(event, self.people.box, [wires["shown"]], box, wires["people-trouble"])
+        wires.on(event, self.people.box, [wires["shown"]], [wires[name] for name in tab_people.BOX], wires["people-trouble"])
 
     def _fill_history(self, event: Any) -> None:
         wires = self.wires

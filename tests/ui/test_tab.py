@@ -344,12 +344,14 @@ def test_people_are_renamed_merged_and_deleted(visit):
     visit.set("new-name", "Annie")
     visit.press("rename")
     assert visit["shown"] == "Annie" and [one.name for one in visit.studio.library(NOBODY).people()] == ["Annie", "Ben"]
+    assert visit.tab.wires["merge-row"].visible
     visit.press("merge")
     assert "Choose who" in visit["people-trouble"]
     visit.set("merge-with", "Ben")
     visit.press("merge")
     (one,) = visit.studio.library(NOBODY).people()
     assert one.name == "Annie" and len(one.photos) == 2 and "Ben is part of Annie now" in visit["people"]
+    assert visit.tab.wires["person-box"].visible and not visit.tab.wires["merge-row"].visible, "there is nobody to be the same person as"
     visit.do("delete-person", "Annie")
     assert visit.studio.library(NOBODY).people() == [] and not visit.tab.wires["person-box"].visible
 
