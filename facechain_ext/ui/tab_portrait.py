@@ -248,8 +248,8 @@ class Portrait:
         why = self.wires.studio.poses_possible()
         if why:
             raise BadInput(why)
-        key = next(iter(self.wires.shelf.take(file)), "")
-        image = read(BytesIO(self.wires.shelf.get(key)), name="the pose picture")
+        key, name = next(iter(self.wires.shelf.take(file).items()), ("", ""))
+        image = read(BytesIO(self.wires.shelf.get(key)), name=name)
         seen = self.wires.studio.skeleton(image, (int(width), int(height)))
         language = visitor.language
         pair = [

@@ -66,7 +66,7 @@ def test_what_is_no_picture_is_said_on_the_first_visit_too(empty, visit, tmp_pat
     (tmp_path / "notes.txt").write_text("hello")
     page = visit()
     page.give("drop", tmp_path / "notes.txt")
-    assert "is not a picture" in page.see("#facechain-tab-who-trouble .facechain-warning").inner_text()
+    assert "notes.txt is not a picture" in page.see("#facechain-tab-who-trouble .facechain-warning").inner_text()
     assert not page.page.locator(".facechain-steps").is_visible()
     page.shot("no-picture")
 

@@ -518,10 +518,22 @@ def test_what_is_no_picture_is_said_and_not_taken(visit, photos, tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
     visit.drop("drop", photos[0])
     visit.drop("drop", tmp_path / "notes.txt")
-    assert "photo 2 is not a picture of a kind that can be read" in visit["who-trouble"] and visit["files"] == keys(photos[:1])
+    assert "⚠ notes.txt is not a picture of a kind that can be read" in visit["who-trouble"] and visit["files"] == keys(photos[:1])
     assert visit["photos"].count("facechain-good") == 1 and visit["drop"] is None
+    visit.drop("new-drop", tmp_path / "notes.txt")
+    assert "⚠ notes.txt is not a picture" in visit["add-trouble"] and visit["new-files"] == []
+    visit.studio.poses_possible = lambda: ""
+    visit.drop("pose-drop", tmp_path / "notes.txt")
+    assert "⚠ notes.txt is not a picture" in visit["pose-trouble"] and visit["pose"] == ""
     visit.drop("styles-drop", photos[0])
     assert "This is no exported style" in visit["own-trouble"]
+
+
+def test_what_is_no_picture_is_said_in_chinese_too(studio, tmp_path):
+    (tmp_path / "notes.txt").write_text("hello")
+    visit = Visit(studio, "zh-CN")
+    visit.drop("drop", tmp_path / "notes.txt")
+    assert "⚠ notes.txt 不是可读取的图片" in visit["who-trouble"]
 
 
 def test_a_photograph_for_eyes_that_know_drawings_is_called_one(visit, photos, monkeypatch):
