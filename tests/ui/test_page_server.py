@@ -49,6 +49,12 @@ def test_what_describes_the_api_asks_for_the_log_in_too(visitors, path):
         assert "/facechain/v1/portrait" in known.json()["paths"]
 
 
+def test_what_describes_the_api_asks_nobody_else_for_anything(visitors):
+    """Plain text fetches nothing, whatever stands in it."""
+    told = visitors({}).get("/docs")
+    assert told.headers["content-type"] == "text/plain; charset=utf-8" and told.text.startswith("# The API") and "/openapi.json" in told.text
+
+
 def test_other_websites_get_nothing(visitors):
     client = visitors({})
     assert client.get(STYLES, headers={"Origin": "http://testserver"}).status_code == 200
