@@ -31,13 +31,13 @@ class Ready:
 
 
 def readiness(
-    room: Room, *, note: str, files: Sequence[Path], models: Path, folders: ModelFolders, eyes: str = "auto"
+    room: Room, user: str, *, note: str, files: Sequence[Path], models: Path, folders: ModelFolders, eyes: str = "auto"
 ) -> tuple[Ready, ...]:
     """Everything in the order in which it is needed.
 
     note: of the demo model, "" where another is used; files: the three weights; eyes: the face analysis that is chosen.
     """
-    return (*_weights(note, files, models), _eyes(folders, eyes), _styles(room, models), _check(room), _pose(room))
+    return (*_weights(note, files, models), _eyes(folders, eyes), _styles(room, user, models), _check(room), _pose(room))
 
 
 def _weights(note: str, files: Sequence[Path], models: Path) -> tuple[Ready, ...]:
@@ -73,8 +73,8 @@ def _eyes(folders: ModelFolders, eyes: str) -> Ready:
     )  # fmt: skip
 
 
-def _styles(room: Room, models: Path) -> Ready:
-    styles = room.styles()
+def _styles(room: Room, user: str, models: Path) -> Ready:
+    styles = room.styles(user)
     able = [one for one in styles if one.state in ("bound", "none")]
     missing = len([one for one in styles if one.state in ("missing", "other file")])
     return Ready(

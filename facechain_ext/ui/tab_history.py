@@ -163,7 +163,8 @@ class HistoryPage:
     def detail(self, visitor: Visitor, entry: Entry) -> str:
         """An entry large, with all its parameters."""
         language = visitor.language
-        style = next((one.style.name(language) for one in self.wires.studio.styles() if one.style.key == entry.style), entry.style)
+        styles = self.wires.studio.styles(visitor.user)
+        style = next((one.style.name(language) for one in styles if one.style.key == entry.style), entry.style)
         made = datetime.fromtimestamp(entry.made).strftime("%Y-%m-%d %H:%M")
         known = {
             say("tab.filter_person", language): entry.person,

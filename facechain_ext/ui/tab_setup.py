@@ -120,7 +120,7 @@ class Setup:
             say("tab.folder_models", language): folders.models, say("tab.folder_loras", language): folders.loras,
             say("tab.folder_results", language): studio.history().folder,
             say("tab.folder_people", language): studio.library(visitor.user).folder,
-            say("tab.folder_styles", language): studio.own_styles().folder,
+            say("tab.folder_styles", language): studio.own_styles(visitor.user).folder,
         }  # fmt: skip
         shown = {key: studio.told(str(value.absolute()), visitor.user) for key, value in known.items() if value}
         return f'<ul class="facechain-ready">{"".join(rows)}</ul>{html.table(shown)}'

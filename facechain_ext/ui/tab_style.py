@@ -104,6 +104,8 @@ class Styles:
         with gr.Accordion(say("tab.own_style"), open=False, elem_id=element(TAB, "own-style")):
             wires.state("lora-file", "")
             fixed(html.zone("lora-drop", "tab.lora_drop", "tab.lora_drop_hint"))
+            if wires.studio.door.login:
+                fixed(html.lead(say("tab.lora_shared")))
             wires.html("lora-seen")
             wires.put("own-name", gr.Textbox(label=say("tab.own_name"), max_lines=1, elem_id=element(TAB, "own-name")))
             wires.put(
@@ -168,9 +170,9 @@ class Styles:
         refit = [wires[name] for name in ("subject", "style", "prompt", "filled")]
         wires.on(wires["subject"].change, self.refit, refit, [wires["prompt"], wires["filled"]], wires["style-trouble"])
 
-    def found(self, key: str) -> Bound | None:
+    def found(self, visitor: Visitor, key: str) -> Bound | None:
         """The style of that key with its LoRA."""
-        return next((one for one in self.wires.studio.styles() if one.style.key == key), None)
+        return next((one for one in self.wires.studio.styles(visitor.user) if one.style.key == key), None)
 
     def filtered(self, visitor: Visitor, what: str, value: Any, choice: Choice) -> tuple[Choice, str]:
         """The gallery after a filter was changed."""
@@ -183,7 +185,7 @@ class Styles:
 
     def gallery(self, visitor: Visitor, choice: Choice) -> str:
         """The cards that are to be seen."""
-        fitting = [one for one in self.wires.studio.styles() if fits(one, choice, visitor.language)]
+        fitting = [one for one in self.wires.studio.styles(visitor.user) if fits(one, choice, visitor.language)]
         wanted = sorted(fitting, key=lambda one: not usable(one))  # what can be made stands first
         made = self.wires.studio.history().names(visitor.user, "style")
         cards = [self._card(visitor, one, choice, one.style.key in made) for one in wanted[: choice.amount]]
@@ -214,7 +216,7 @@ class Styles:
     ) -> tuple[Any, ...]:
         """A style was pressed: large, with its weight and words; pressed once more it is put back."""
         key = first_line(sent)
-        bound = None if key == before else self.found(key)
+        bound = None if key == before else self.found(visitor, key)
         words = (fitted(bound, subject), bound.style.negative or NEGATIVE) if bound else ("", NEGATIVE)
         free = [
             text.strip() in ("", was.strip(), NEGATIVE) or bound is not None for text, was in zip((prompt, negative), filled, strict=True)
@@ -227,14 +229,14 @@ class Styles:
 
     def refit(self, visitor: Visitor, subject: str, key: str, prompt: str, filled: tuple[str, str]) -> tuple[Any, Any]:
         """Another subject: the style's words follow, unless they were written anew."""
-        bound = self.found(key)
+        bound = self.found(visitor, key)
         if bound is None or prompt.strip() != filled[0].strip():
             return gr.update(), filled
         return fitted(bound, subject), (fitted(bound, subject), filled[1])
 
     def chosen(self, visitor: Visitor, key: str) -> str:
         """The chosen style, as it is now and in the visitor's language."""
-        return self.large(visitor, self.found(key) if key else None)
+        return self.large(visitor, self.found(visitor, key) if key else None)
 
     def large(self, visitor: Visitor, bound: Bound | None) -> str:
         """The chosen style: picture, name, which LoRA it means, or what stands against it."""
@@ -279,23 +281,24 @@ class Styles:
         lora: dict[str, Any] = {"lora": Path(file).name, "weight": weight, "hashes": hashes(Path(file))} if file else {"weight": 0.0}
         against = "" if (negative or "").strip() == NEGATIVE else negative
         made = own_style(name or "", prompt or "", negative=against, **lora)
-        self.wires.studio.own_styles().save(made)
+        self.wires.studio.own_styles(visitor.user).save(made)
         return good(say("tab.own_saved", visitor.language, name=made.key)), "", "", Choice(chip="mine"), "mine"
 
-    def exported(self, _visitor: Visitor) -> tuple[str, str]:
+    def exported(self, visitor: Visitor) -> tuple[str, str]:
         """One's own styles as a file to download."""
-        text = self.wires.studio.own_styles().exported()
+        text = self.wires.studio.own_styles(visitor.user).exported()
         return self.wires.hand("styles.json", lambda target: target.write_text(text, encoding="utf-8"))
 
     def imported(self, visitor: Visitor, file: Any) -> tuple[str, Any]:
         """Styles of an exported file are taken in."""
         with received(file) as found:
-            new = self.wires.studio.own_styles().imported(next(iter(found), Path()).read_text(encoding="utf-8", errors="replace"))
+            text = next(iter(found), Path()).read_text(encoding="utf-8", errors="replace")
+        new = self.wires.studio.own_styles(visitor.user).imported(text)
         return good(say("tab.styles_imported", visitor.language, count=len(new))), gr.update(value=None)
 
-    def deleted(self, _visitor: Visitor, sent: str) -> tuple[Any, ...]:
+    def deleted(self, visitor: Visitor, sent: str) -> tuple[Any, ...]:
         """A style of one's own is deleted; its LoRA stays."""
-        self.wires.studio.own_styles().delete(first_line(sent))
+        self.wires.studio.own_styles(visitor.user).delete(first_line(sent))
         return "", "", gr.update(visible=False)
 
 

@@ -210,12 +210,12 @@ class Room(Protocol):
         """The results."""
         ...
 
-    def own_styles(self) -> OwnStyles:
-        """The styles of one's own."""
+    def own_styles(self, user: str) -> OwnStyles:
+        """The styles this user saved."""
         ...
 
-    def styles(self) -> tuple[Bound, ...]:
-        """Presets and own styles, each with the LoRA it means."""
+    def styles(self, user: str) -> tuple[Bound, ...]:
+        """Presets and the user's own styles, each with the LoRA it means."""
         ...
 
     def loras(self) -> tuple[Listed, ...]:

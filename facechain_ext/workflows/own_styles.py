@@ -17,7 +17,7 @@ from typing import Any
 
 from facechain_ext.errors import BadInput, CannotWrite
 from facechain_ext.log import log
-from facechain_ext.store.names import part
+from facechain_ext.store.names import part, place_of
 from facechain_ext.store.pictures import delete, place
 from facechain_ext.workflows.styles import Style
 
@@ -110,6 +110,13 @@ class OwnStyles:
         except (OSError, ValueError, RecursionError, BadInput) as error:
             log.warning("%s is no style that can be read and is left out: %s", path, error)
             return None
+
+
+def styles_of(user: str, folder: Path) -> OwnStyles:
+    """The styles of a user alone; the LoRAs they mean are everybody's. BadInput where it is not said whose."""
+    if not user:
+        raise BadInput("Styles are kept per user: say whose they are.")
+    return OwnStyles(place_of(user, folder))
 
 
 def own_style(name: str, prompt: str, *, lora: str = "", weight: float = 0.8, negative: str = "", hashes: tuple[str, ...] = ()) -> Style:

@@ -185,8 +185,8 @@ class FakeRoom(Kept):
     def loras(self) -> tuple[Listed, ...]:
         return tuple(self.host.listed_loras())
 
-    def styles(self):
-        return bind((*self.own_styles().styles(), *presets()), self.loras())
+    def styles(self, user: str):
+        return bind((*self.own_styles(user).styles(), *presets()), self.loras())
 
     def checker(self) -> ColourCheck | None:
         return self.check

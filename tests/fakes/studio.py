@@ -28,7 +28,7 @@ from facechain_ext.ui.studio import Ready, Settings
 from facechain_ext.workflows.infotext import parse_info
 from facechain_ext.workflows.looking import Seen
 from facechain_ext.workflows.orders import AUTO, MakingOptions, Order, Picture, Result
-from facechain_ext.workflows.own_styles import OwnStyles
+from facechain_ext.workflows.own_styles import OwnStyles, styles_of
 from facechain_ext.workflows.styles import Bound, bind, presets
 
 SIDE = 256
@@ -230,11 +230,11 @@ class FakeStudio:
     def history(self) -> History:
         return self._history
 
-    def own_styles(self) -> OwnStyles:
-        return OwnStyles(self.folder / "styles")
+    def own_styles(self, user: str) -> OwnStyles:
+        return styles_of(user, self.folder / "styles")
 
-    def styles(self) -> tuple[Bound, ...]:
-        return bind([*self.own_styles().styles(), *presets()], self.listed)
+    def styles(self, user: str) -> tuple[Bound, ...]:
+        return bind([*self.own_styles(user).styles(), *presets()], self.listed)
 
     def loras(self) -> tuple[Listed, ...]:
         return tuple(self.listed)

@@ -145,7 +145,9 @@ def test_photos_that_are_of_no_use_are_told_before_a_picture_is_made(shown, nois
     assert "⚠" not in shown.text("line")
 
 
-@pytest.mark.parametrize(("language", "said"), [("en", "photo 2 (notes.txt) is not a picture"), (CHINESE, "照片 2 (notes.txt) 不是可读取的图片")])
+@pytest.mark.parametrize(
+    ("language", "said"), [("en", "photo 2 (notes.txt) is not a picture"), (CHINESE, "照片 2 (notes.txt) 不是可读取的图片")]
+)
 def test_what_is_no_picture_is_called_by_its_name(built, tmp_path, language, said):
     (tmp_path / "notes.txt").write_text("hello")
     shown = Shown(built, language)

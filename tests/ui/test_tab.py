@@ -16,6 +16,7 @@ from facechain_ext.errors import NoFace
 from facechain_ext.store.names import NOBODY
 from facechain_ext.store.records import Wanted
 from facechain_ext.ui.door import Door
+from facechain_ext.workflows.own_styles import own_style
 from tests.fakes.page import Page, Request
 from tests.fakes.studio import ANNA, BEN, FakeStudio, photo
 
@@ -368,9 +369,9 @@ def test_people_and_styles_travel_as_files(visit):
     assert "Mine is among your styles" in visit["own-said"] and visit["chip"] == "mine" and visit["styles"].count("facechain-tile") == 1
     visit.press("styles-export")
     visit.do("delete-style", "Mine")
-    assert visit.studio.own_styles().styles() == ()
+    assert visit.studio.own_styles(NOBODY).styles() == ()
     visit.drop("styles-drop", Path(visit["handed"]))
-    assert [one.key for one in visit.studio.own_styles().styles()] == ["Mine"]
+    assert [one.key for one in visit.studio.own_styles(NOBODY).styles()] == ["Mine"]
 
 
 def test_a_large_picture_is_shown_smaller_and_saved_as_it_is(visit, studio, monkeypatch):
@@ -471,6 +472,28 @@ def test_everybody_sees_their_own_people(studio):
     assert "No saved person" in eve["people-trouble"] and len(studio.library(NOBODY).people()) == 2
     eve.do("person", "Ben")
     assert "No saved person" in eve["who-trouble"] and eve["person"] == ""
+
+
+def test_everybody_sees_their_own_styles(studio):
+    eve, lou = Visit(studio), Visit(studio)
+    eve.request.username = "eve"
+    studio.own_styles("eve").save(own_style("Eves look", "in fog"))
+    for page, there in ((eve, True), (lou, False)):
+        page.press("arrive")
+        page.set("chip", "mine")
+        assert ("Eves look" in page["styles"]) is there
+    lou.do("style", "Eves look")
+    assert lou["style"] == "" and lou["prompt"] == ""
+    lou.do("delete-style", "Eves look")
+    assert "no style" in lou["style-trouble"] and len(studio.own_styles("eve").styles()) == 1
+
+
+@pytest.mark.parametrize("login", [True, False])
+def test_where_people_log_in_it_is_said_that_loras_are_everybodys(studio, login):
+    studio.door = Door(login=login)
+    Visit(studio)
+    leads = [one.value for one in Page.made if "facechain-lead" in str(one.value)]
+    assert any("folder that everybody here uses" in one for one in leads) is login
 
 
 def test_where_things_lie_is_told_to_the_machines_owner_alone(studio):
