@@ -141,7 +141,7 @@ def _kept(plan: Plan, room: Room, user: str, painted: Painted, number: int) -> R
     score = plan.who.judge.score(painted.image)
     entry = _entered(plan, room, user, painted, painted.image, score)
     _illustrate(plan, room, user, painted.image)
-    return Result(number=number, seed=painted.seed, entry=entry, likeness=score)
+    return Result(number=number, seed=painted.seed, entry=entry, likeness=score, note=painted.note)
 
 
 def _strict(plan: Plan, picture: Image.Image) -> bool:

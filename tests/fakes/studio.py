@@ -151,7 +151,7 @@ class FakeJobs:
         if not failed:
             likeness = (0.62, 0.49, 0.68, 0.71, 0.55, 0.60)[(number - 1) % 6]
             entry = self.studio.keep(state.user, state.order, number, likeness)
-            result = replace(result, entry=entry, likeness=likeness)
+            result = replace(result, entry=entry, likeness=likeness, note=self.studio.noted)
         results = (*state.results, result)
         if number < state.pictures:
             return replace(state, picture=number + 1, step=0, results=results)
@@ -172,6 +172,7 @@ class FakeStudio:
             Listed(name="film", file="film.safetensors"),
         ]
         self.failing: dict[int, str] = {}
+        self.noted = ""
         self.error = ""
         self.notes: tuple[str, ...] = ()
         self.missing: tuple[str, ...] = ()

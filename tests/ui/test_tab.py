@@ -225,6 +225,16 @@ def test_words_of_ones_own_go_with_the_order(visit):
     assert visit.order().options.prompt == "in a garden"
 
 
+def test_what_was_done_other_than_ordered_stands_beside_the_picture(visit):
+    visit.studio.noted = "The WebUI could not load the upscaler <x> and enlarged the picture by Lanczos instead: look."
+    visit.do("person", "Anna")
+    visit.set("count", 1)
+    visit.press("make")
+    for _ in range(9):
+        visit.press("tick")
+    assert '<p class="facechain-warning">⚠ The WebUI could not load the upscaler &lt;x&gt; and enlarged' in visit["results"]
+
+
 def test_a_job_is_watched_to_its_end(visit):
     visit.do("person", "Anna")
     visit.set("count", 3)

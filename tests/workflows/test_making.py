@@ -86,6 +86,14 @@ def test_a_picture_whose_face_is_doubtful_is_kept_without_a_score(tmp_path) -> N
         assert [one.likeness is None for one in results] == [False, False, True] and here.history().amount(Wanted(user="anna")) == 3
 
 
+def test_what_the_host_did_otherwise_is_told_with_the_result(tmp_path) -> None:
+    here = room(tmp_path)
+    here.host.noted = {101: "It was enlarged otherwise."}
+    _, results, chosen = done(order(count=3), here)
+    assert [one.note for one in results] == ["", "It was enlarged otherwise.", ""]
+    assert {one.number: one.note for one in chosen.results}[2] == "It was enlarged otherwise."
+
+
 def test_the_best_are_kept_and_the_others_set_aside(tmp_path) -> None:
     here = room(tmp_path, (BLUE, ORANGE, BLACK, RED))
     _, results, chosen = done(order(choose="best", count=2, most=4), here)
