@@ -35,6 +35,7 @@ SIDE = 256
 ANNA, BEN = 11, 23
 JUDGE = "the judge of drawn people"
 BETWEEN = (0.58, 0.71)
+LIKENESS: tuple[float | None, ...] = (0.62, 0.49, 0.68, 0.71, 0.55, 0.60)
 
 
 def drawn(who: int, look: int, side: int = SIDE) -> Image.Image:
@@ -149,7 +150,7 @@ class FakeJobs:
         number = state.picture
         result = Result(number=number, seed=state.order.options.seed + number - 1, failed=failed)
         if not failed:
-            likeness = (0.62, 0.49, 0.68, 0.71, 0.55, 0.60)[(number - 1) % 6]
+            likeness = LIKENESS[(number - 1) % len(LIKENESS)]
             entry = self.studio.keep(state.user, state.order, number, likeness)
             result = replace(result, entry=entry, likeness=likeness, note=self.studio.noted)
         results = (*state.results, result)

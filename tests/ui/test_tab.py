@@ -18,7 +18,7 @@ from facechain_ext.store.records import Wanted
 from facechain_ext.ui.door import Door
 from facechain_ext.workflows.own_styles import own_style
 from tests.fakes.page import Page, Request
-from tests.fakes.studio import ANNA, BEN, FakeStudio, photo
+from tests.fakes.studio import ANNA, BEN, FakeStudio, drawn, photo
 
 
 class Visit:
@@ -233,6 +233,30 @@ def test_what_was_done_other_than_ordered_stands_beside_the_picture(visit):
     for _ in range(9):
         visit.press("tick")
     assert '<p class="facechain-warning">⚠ The WebUI could not load the upscaler &lt;x&gt; and enlarged' in visit["results"]
+
+
+def test_a_picture_without_a_face_is_not_passed_off_as_a_good_one(visit, monkeypatch):
+    monkeypatch.setattr("tests.fakes.studio.LIKENESS", (None, 0.62))
+    visit.do("person", "Anna")
+    visit.set("count", 1)
+    visit.press("make")
+    for _ in range(9):
+        visit.press("tick")
+    faceless = '<p class="facechain-warning">⚠ No face was found in this picture.</p>'
+    assert faceless in visit["results"] and 'alt="Picture 1: no face was found in it"' in visit["results"]
+    assert '<span class="facechain-badge">⚠</span>' in visit["results"]
+    visit.do("entry", 1)
+    assert faceless in visit["entry-shown"] and "facechain-likeness" not in visit["entry-shown"]
+
+
+def test_why_a_picture_of_the_history_is_blurred_is_said(visit, studio):
+    """It has no likeness either, but not for want of a face."""
+    from facechain_ext.store.records import Record
+
+    info = "a portrait\nSteps: 20, Seed: 1, FaceChain withheld: the eyes, Version: FaceChain"
+    studio.history().add(drawn(BEN, 1), Record(user=NOBODY, info=info, prompt="a portrait", seed=1, person="", style="", likeness=None))
+    visit.do("entry", 1)
+    assert "the check for nudity (the eyes) objected to it" in visit["entry-shown"] and "No face" not in visit["entry-shown"]
 
 
 def test_a_job_is_watched_to_its_end(visit):
