@@ -174,7 +174,7 @@ class HistoryPage:
             say("tab.filter_style", language): style,
             say("tab.param_made", language): made,
             say("tab.param_size", language): f"{entry.width}×{entry.height}",
-            say("tab.param_file", language): str(entry.path),
+            say("tab.param_file", language): self.wires.studio.told(str(entry.path), visitor.user),
         }  # fmt: skip
         check = parse_info(entry.info)[2].get(WITHHELD)
         words = (

@@ -247,7 +247,7 @@ class Styles:
         cover = (
             html.picture(self.cover(visitor, bound, True), name) or f'<span class="facechain-monogram">{escape(html.monogram(name))}</span>'
         )
-        said = state(bound, language, self.wires.studio.host.folders.loras)
+        said = self.wires.studio.told(state(bound, language, self.wires.studio.host.folders.loras), visitor.user)
         note = f'<p class="facechain-lead">{escape(said)}</p>' if usable(bound) else bad(said, language)
         gone = html.action(
             say("tab.delete_style", language), "delete-style", style.key, ask=say("tab.delete_style_sure", language, name=name)
@@ -270,7 +270,8 @@ class Styles:
         words = ", ".join(seen.triggers)
         parts = [say("tab.lora_good", visitor.language, kind=seen.kind, rank=seen.rank, layers=seen.layers, folder=seen.path.parent)]
         parts.append(say("tab.lora_words", visitor.language, words=words) if words else say("tab.lora_wordless", visitor.language))
-        return good(f"{seen.path.name} — {' '.join(parts)}"), str(seen.path), seen.alias or seen.path.stem, words, gr.update(value=None)
+        said = self.wires.studio.told(f"{seen.path.name} — {' '.join(parts)}", visitor.user)
+        return good(said), str(seen.path), seen.alias or seen.path.stem, words, gr.update(value=None)
 
     def own_saved(self, visitor: Visitor, file: str, name: str, prompt: str, weight: float, negative: str) -> tuple[Any, ...]:
         """The style is kept, with the LoRA that was dropped."""

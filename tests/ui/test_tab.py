@@ -19,6 +19,7 @@ from facechain_ext.ui.door import Door
 from facechain_ext.workflows.own_styles import own_style
 from tests.fakes.page import Page, Request
 from tests.fakes.studio import ANNA, BEN, FakeStudio, drawn, photo
+from tests.ui.test_api_studio import lora
 
 
 class Visit:
@@ -537,6 +538,19 @@ def test_where_things_lie_is_told_to_the_machines_owner_alone(studio):
     studio.door = Door(login=True, owners=("ada",))
     page.press("arrive")
     assert str(studio.folder) not in page["there"] and f"{studio.folder.name}/people" in page["there"]
+
+
+@pytest.mark.parametrize("owners", [("ada",), (NOBODY,)])
+def test_nor_are_the_folders_of_pictures_and_loras(studio, tmp_path, owners):
+    page, whole = Visit(studio), str(studio.folder)
+    studio.door = Door(login=True, owners=owners)
+    studio.fill(1)
+    page.do("entry", 1)
+    page.do("style", "Cartoon")
+    (tmp_path / "velvet.safetensors").write_bytes(lora())
+    page.drop("lora-drop", tmp_path / "velvet.safetensors")
+    for part in ("entry-shown", "chosen", "lora-seen"):
+        assert (whole in page[part]) is (owners == (NOBODY,)) and f"{studio.folder.name}/" in page[part], part
 
 
 @pytest.mark.parametrize(("language", "said"), [("en", "Nothing made yet"), ("zh-CN,zh;q=0.9", "还没有作品")])
