@@ -484,7 +484,10 @@ def test_settings_that_are_not_ones_own_are_shown_and_cannot_be_changed(visit):
     assert (visit.studio.settings().check, visit.studio.settings().steps, visit["settings-trouble"]) == (False, 12, "")
     visit.request.headers["accept-language"] = "zh"
     visit.press("arrive")
-    assert "只有第一个账户 anna 可以更改此项" in visit["settings-fixed"]
+    assert "只有第一个账户 anna 可以更改此项" in visit["settings-fixed"] and visit["settings-frozen"] == ""
+    visit.studio.frozen = {"language": "All is frozen.", "check": "All is frozen."}
+    visit.press("arrive")
+    assert "All is frozen." in visit["settings-frozen"] and visit["settings-fixed"] == "", "above the first thing it is said of"
 
 
 @pytest.mark.parametrize(("door", "lines"), [(Door(), 0), (Door(exposed=True), 3), (Door(exposed=True, login=True, owners=("a",)), 0)])
