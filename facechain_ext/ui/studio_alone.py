@@ -155,7 +155,8 @@ class StudioAlone(StudioBase):
         files = [Path(str(path)) for path in self.app.files]
         eyes = "demo" if self.app.drawn and self._analyser_name(AUTO) == AUTO else self._analyser_name(AUTO)
         models, folders = self.app.choice.models, self._analyser_folders()
-        return readiness(self, user, note=self.app.note, files=files, models=models, folders=folders, eyes=eyes)
+        noise = bool(self.app.note) and not self.app.drawn
+        return readiness(self, user, note=self.app.note, files=files, models=models, folders=folders, eyes=eyes, noise=noise)
 
     def demo_person(self) -> tuple[Picture, ...]:
         """Photos of the person to try things with: drawn ones for the trained demo model."""

@@ -224,6 +224,12 @@ def _demo_studio(folder: Path, *, drawn: bool) -> StudioAlone:
     return StudioAlone(app, folder / "data")
 
 
+@pytest.mark.parametrize("drawn", [True, False])
+def test_networks_that_paint_noise_are_not_called_there(tmp_path, drawn) -> None:
+    found = [_ready(_demo_studio(tmp_path, drawn=drawn))[name] for name in ("checkpoint", "adapter", "encoder")]
+    assert [(one.there, one.needed) for one in found] == [(drawn, drawn)] * 3, "and nothing that is missing keeps them from painting"
+
+
 def test_random_networks_look_at_photographs(tmp_path, photo) -> None:
     studio = _demo_studio(tmp_path, drawn=False)
     assert studio.look([photo])[0].report.usable
