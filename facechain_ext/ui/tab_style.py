@@ -26,7 +26,7 @@ NONE = "—"
 """No LoRA: gradio 3.41 cannot show an empty choice."""
 CHIPS = ("all", "installed", "mine", "favourites")
 HEAVIEST = 2.0
-CHANNELS = ("style", "favourites", "more-styles", "delete-style")
+CHANNELS = ("style", "favourites", "more-styles", "delete-style", "export-styles")
 DROPS = {"lora-drop": [".safetensors"], "styles-drop": [".json"]}
 
 
@@ -119,9 +119,11 @@ class Styles:
             wires.button("own-save", "tab.own_save", size="sm", variant="primary")
             wires.html("own-said")
             wires.trouble("own-trouble")
-            with gr.Row(elem_classes=["facechain-actions"]):
-                wires.button("styles-export", "tab.styles_export", size="sm", min_width=80)
-                fixed(f'<button type="button" class="facechain-action" data-drop="styles-drop">{escape(say("tab.styles_import"))}</button>')
+            fixed(
+                '<div class="facechain-actions">'
+                f"{html.action(say('tab.styles_export'), 'export-styles', '')}"
+                f'<button type="button" class="facechain-action" data-drop="styles-drop">{escape(say("tab.styles_import"))}</button></div>'
+            )
             wires.html("styles-moved")
 
     @property
@@ -151,7 +153,7 @@ class Styles:
         wanted = [wires["lora-file"], wires["own-name"], wires["own-prompt"], wires["own-weight"], wires["negative"]]
         said = [wires["own-said"], wires["lora-seen"], wires["lora-file"], wires["choice"], wires["chip"]]
         then_fresh(wires.on(wires["own-save"].click, self.own_saved, wanted, said, trouble))
-        wires.on(wires["styles-export"].click, self.exported, [], wires.hands, trouble)
+        wires.on(wires["do-export-styles"].change, self.exported, [wires["do-export-styles"]], wires.hands, trouble)
         then_fresh(wires.on(moved.upload, self.imported, [moved], [wires["styles-moved"], moved], trouble))
         gone = wires["do-delete-style"]
         then_fresh(
@@ -285,7 +287,7 @@ class Styles:
         self.wires.studio.own_styles(visitor.user).save(made)
         return good(say("tab.own_saved", visitor.language, name=made.key)), "", "", Choice(chip="mine"), "mine"
 
-    def exported(self, visitor: Visitor) -> tuple[str, str]:
+    def exported(self, visitor: Visitor, _sent: str) -> tuple[str, str]:
         """One's own styles as a file to download."""
         text = self.wires.studio.own_styles(visitor.user).exported()
         return self.wires.hand("styles.json", lambda target: target.write_text(text, encoding="utf-8"))

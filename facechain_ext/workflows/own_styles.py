@@ -78,8 +78,10 @@ class OwnStyles:
             delete(path)
 
     def exported(self, names: Iterable[str] | None = None) -> str:
-        """Some styles, or all, as one JSON text; LoRA files are named in it, not held."""
+        """Some styles, or all, as one JSON text; LoRA files are named in it, not held. BadInput where there are none."""
         chosen = self.styles() if names is None else [self.style(name) for name in names]
+        if not chosen:
+            raise BadInput("There is no style of your own to give away: save one first.")
         return json.dumps({"kind": KINDS, "version": VERSION, "styles": [mapping_of(one) for one in chosen]}, ensure_ascii=False, indent=1)
 
     def imported(self, text: str) -> tuple[Style, ...]:

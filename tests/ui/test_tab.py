@@ -398,11 +398,13 @@ def test_people_and_styles_travel_as_files(visit):
     visit.drop("people-drop", Path(visit["handed"]))
     assert visit["people-trouble"] == ""
     assert [one.name for one in visit.studio.library(NOBODY).people()] == ["Anna", "Ben"] and "Taken in: Anna" in visit["people"]
+    visit.do("export-styles")
+    assert "no style of your own to give away" in visit["own-trouble"]
     visit.set("own-name", "Mine")
     visit.set("own-prompt", "in fog")
     visit.press("own-save")
     assert "Mine is among your styles" in visit["own-said"] and visit["chip"] == "mine" and visit["styles"].count("facechain-tile") == 1
-    visit.press("styles-export")
+    visit.do("export-styles")
     visit.do("delete-style", "Mine")
     assert visit.studio.own_styles(NOBODY).styles() == ()
     visit.drop("styles-drop", Path(visit["handed"]))

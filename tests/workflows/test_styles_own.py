@@ -90,6 +90,8 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path) -> None:
 
 def test_styles_travel_as_one_text(tmp_path) -> None:
     here, there = OwnStyles(tmp_path / "here"), OwnStyles(tmp_path / "there")
+    with pytest.raises(BadInput, match="to give away"):
+        here.exported()  # what nobody could take in again
     for name in ("a", "b"):
         here.save(mine(name, weight=0.5))
     here.illustrate("a", png())
