@@ -13,14 +13,14 @@ import gradio as gr
 
 from facechain_ext.errors import FaceChainError
 from facechain_ext.log import log
-from facechain_ext.options import Field
 from facechain_ext.ui import answers, pasting
+from facechain_ext.ui.controls import arguments
 from facechain_ext.ui.gradio_versions import changed, hidden, paths, photo_drop, switched_accordion, unsaved
 from facechain_ext.ui.ids import element
 from facechain_ext.ui.loaded import loaded
 from facechain_ext.ui.request import AUTO, MASK, MOST_PERSONS, NOBODY, controls
 from facechain_ext.ui.settings import ADETAILER, adetailer_runs_us, frozen
-from facechain_ext.ui.words import ENGLISH, LANGUAGES, dictionary, labels, say
+from facechain_ext.ui.words import ENGLISH, LANGUAGES, labels, say
 from facechain_ext.ui.xyz import adapters
 
 ANALYSERS = ("auto", "embedded", "facexlib", "insightface", "modelscope")
@@ -120,7 +120,7 @@ class Panel:
     def _control(self, person: int | None, name: str, make: Callable[..., Any], **more: Any) -> Any:
         """A control from its declaration."""
         field = next(one.field for one in controls() if (one.person, one.field.name) == (person, name))
-        return make(**{**_arguments(field, make), "elem_id": element(self.tab, name, person), **more})
+        return make(**{**arguments(field, make), "elem_id": element(self.tab, name, person), **more})
 
     def _put(self, name: str, part: Any, person: int | None = None) -> Any:
         self._parts[name, person] = part
@@ -211,28 +211,12 @@ def spoken(answer: Callable[..., Any], *, whose: bool) -> Callable[..., Any]:
     return respond
 
 
-def _arguments(field: Field, make: Callable[..., Any]) -> dict[str, Any]:
-    """What gradio's component needs to know of an option."""
-    option = field.option
-    found: dict[str, Any] = {"label": option.label, "value": field.default}
-    if make is gr.Slider:
-        found |= {"minimum": option.minimum, "maximum": option.maximum, "step": option.step}
-    if option.choices:
-        found["choices"] = [(choice_label(field.name, one), one) for one in option.choices]
-    return found
-
-
 def told_of(values: Sequence[Any]) -> answers.Told:
     """The values of `Panel._told`, sorted."""
     names = [(one.person, one.field.name) for one in controls() if one.field.name != "photos"]
     states = values[len(names) :]
     known, doubts, left = (dict(enumerate(states[at * MOST_PERSONS : (at + 1) * MOST_PERSONS], 1)) for at in range(3))
     return answers.Told(values=dict(zip(names, values, strict=False)), known=known, doubts=doubts, left=left)
-
-
-def choice_label(name: str, choice: str) -> str:
-    """What a choice is called on the page."""
-    return dictionary(ENGLISH).get(f"choice.{name}.{choice}", choice)
 
 
 def _dropped(user: str, language: str, files: Any, name: str) -> tuple[str, Any, list[str], str, int, Any]:
