@@ -122,7 +122,7 @@ class Library:
         tensors |= {f"tokens.{what.identity.adapter}": what.identity.tokens, f"null.{what.identity.adapter}": what.identity.null}
         tensors["embeddings"] = what.identity.embeddings
         adapters[what.identity.adapter] = what.adapter
-        self._write(target, tensors, _metadata(what, adapters), exclusive=not target.is_file())
+        self._write(target, tensors, _metadata(what, adapters), exclusive=not (replace or target.is_file()))
         return self.person(name)
 
     def rename(self, name: str, new: str) -> Saved:
