@@ -50,7 +50,7 @@ def _say(error: FaceChainError) -> int:
 def _usage() -> str:
     commands = {name: summary for name, (summary, _) in COMMANDS.items()} | {name: entry[0] for name, entry in _trainers().items()}
     rows = [f"  {name:<17}{summary.rstrip('.')}" for name, summary in commands.items()]
-    return f"FaceChain {__version__}\n\nusage: COMMAND [options]      (COMMAND --help tells its options)\n\n" + "\n".join(rows)
+    return f"FaceChain {__version__}\n\nusage: run.py COMMAND [options]      (COMMAND --help tells its options)\n\n" + "\n".join(rows)
 
 
 def _trainers() -> Mapping[str, tuple[str, Command]]:
@@ -108,7 +108,7 @@ def convert(argv: Sequence[str]) -> int:
     """An adapter or encoder (.ckpt, .pt) → one safetensors file."""
     from facechain_ext.engine.checkpoints import convert as run
 
-    parser = argparse.ArgumentParser(prog="convert", description=convert.__doc__)
+    parser = argparse.ArgumentParser(prog="run.py convert", description=convert.__doc__)
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path, nargs="?", help="default: the source's name with .safetensors, beside it")
     arguments = parser.parse_args(argv)

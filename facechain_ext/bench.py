@@ -24,7 +24,7 @@ def main(argv: Sequence[str] = ()) -> dict[str, Any]:
     """Run every measurement and return the figures; `--rounds N` sets how often each UNet step is timed (default 5)."""
     import argparse
 
-    parser = argparse.ArgumentParser(prog="bench", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="run.py bench", description=main.__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args(argv).rounds
     return {"import": import_time(), "history": first_page(), "identity": identity_time(), "unet_step": unet_step(rounds)}

@@ -203,7 +203,7 @@ def main(argv: Sequence[str]) -> dict[str, float]:
     """`parity DIR`."""
     import argparse
 
-    parser = argparse.ArgumentParser(prog="parity", description=parity.__doc__)
+    parser = argparse.ArgumentParser(prog="run.py parity", description=parity.__doc__)
     parser.add_argument("folder", type=Path, metavar="DIR", help="a folder in the format of tests/golden")
     return parity(parser.parse_args(argv).folder)
 

@@ -101,10 +101,11 @@ class Paint:
 
 @dataclass(frozen=True, kw_only=True)
 class Painted:
-    """One finished picture (RGB) and the seed that made it."""
+    """One finished picture (RGB) and the seed that made it. note: what the host did other than it was asked to, or ""."""
 
     image: Image.Image
     seed: int
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

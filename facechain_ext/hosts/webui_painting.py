@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -23,6 +23,10 @@ PATIENCE = 0.5
 """Seconds between two looks at whether the person still waits."""
 PREVIEW_EVERY = 1.0
 PREVIEW_SIDE = 512
+NOT_LOADED = (
+    "The WebUI could not load the upscaler {name} and enlarged the picture by Lanczos instead: "
+    "its console says why; choose another upscaler."
+)
 STOPPED = "The work was interrupted in the WebUI; what was finished is kept."
 
 
@@ -31,33 +35,74 @@ def paint_batch(request: Paint, tags: str, first: int, count: int, report: Repor
     from modules import processing, shared
 
     watch = Watch(request, first, count, report)
+    hires = "" if request.hires is None else request.hires.upscaler
     with turn(watch.waits), closing(processed_object(request, tags, first, count)) as p, clip_skip(request.clip_skip), failures(request):
         webui.send(p, webui.Errand(plan=plan_of(request), step=watch.step))
         webui_controls.add(p, request.controls)
         with job():
-            made = processing.process_images(p)
+            with upscaling(hires) as idle:
+                made = processing.process_images(p)
             watch.end(p)
             if shared.state.interrupted:
                 raise Interrupted(STOPPED)
             if shared.state.skipped:
                 raise Skipped("The picture was skipped in the WebUI.")
             enough = bool(shared.state.stopping_generation)
-            pictures = [finished(one.convert("RGB"), request.finish) for one in made.images[made.index_of_first_image :][:count]]
-    return [Painted(image=one, seed=request.seed + first + n) for n, one in enumerate(pictures)], enough
+            whole = [one.convert("RGB") for one in made.images[made.index_of_first_image :][:count]]
+            pictures = [finished(one, request.finish, idle) for one in whole]
+    return [Painted(image=one, seed=request.seed + first + n, note=note) for n, (one, note) in enumerate(pictures)], enough
 
 
-def finished(picture: Image.Image, finish: Finish | None) -> Image.Image:
-    """A picture with its faces restored and enlarged, by the host's own means. PictureFailed where its model cannot be loaded."""
+def finished(picture: Image.Image, finish: Finish | None, idle: Sequence[str] = ()) -> tuple[Image.Image, str]:
+    """A picture with its faces restored and enlarged by the host's own means, and a note on upscalers that did nothing.
+
+    idle: those of the passes before. PictureFailed where the restorer's model cannot be loaded.
+    """
     from modules import shared
 
+    lost = list(idle)
     if finish is not None and finish.restorer:
         picture = restored(picture, next(one for one in shared.face_restorers if one.name() == finish.restorer))
     if finish is not None and finish.scale > 1:
         one = next(one for one in shared.sd_upscalers if one.name == finish.upscaler)
-        picture = one.scaler.upscale(picture, finish.scale, one.data_path)
+        with upscaling(one.name) as found:
+            picture = one.scaler.upscale(picture, finish.scale, one.data_path)
+        lost += found
         if shared.state.interrupted:  # the host's upscalers end early then, with a picture of any size
             raise Interrupted(STOPPED)
-    return picture.convert("RGB")
+    return picture.convert("RGB"), " ".join(NOT_LOADED.format(name=name) for name in dict.fromkeys(lost))
+
+
+@contextmanager
+def upscaling(name: str) -> Iterator[list[str]]:
+    """A list that holds the name of an upscaler once it has done nothing.
+
+    The host's upscalers give back the very picture they were given where their model cannot be loaded; the host logs that, and enlarges
+    by Lanczos. Whatever an upscaler makes is another object.
+    """
+    from modules import shared
+
+    idle: list[str] = []
+    scaler = next((one.scaler for one in shared.sd_upscalers if one.name == name), None)
+    if scaler is None:  # of latents, or none
+        yield idle
+        return
+    work, own = scaler.do_upscale, vars(scaler).get("do_upscale")
+
+    def watched(picture: Image.Image, *rest: Any) -> Image.Image:
+        made = work(picture, *rest)
+        if made is picture:
+            idle.append(name)
+        return made
+
+    scaler.do_upscale = watched
+    try:
+        yield idle
+    finally:
+        if own is None:
+            del scaler.do_upscale
+        else:
+            scaler.do_upscale = own
 
 
 def restored(picture: Image.Image, restorer: Any) -> Image.Image:

@@ -23,7 +23,7 @@ from facechain_ext.log import log
 from facechain_ext.store import exchange
 from facechain_ext.store.exchange import KIND, SUFFIX
 from facechain_ext.store.merging import merged
-from facechain_ext.store.names import NOBODY, owner
+from facechain_ext.store.names import place_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,8 +34,6 @@ LONGEST_NAME = 60
 ILLEGAL = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]+')
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 LONGEST_HEADER = 100_000_000
-USERS = "users"
-"""The folder, beneath that of the persons saved without a log-in, with one folder for each user who logs in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +122,7 @@ class Library:
         tensors |= {f"tokens.{what.identity.adapter}": what.identity.tokens, f"null.{what.identity.adapter}": what.identity.null}
         tensors["embeddings"] = what.identity.embeddings
         adapters[what.identity.adapter] = what.adapter
-        self._write(target, tensors, _metadata(what, adapters), exclusive=not target.is_file())
+        self._write(target, tensors, _metadata(what, adapters), exclusive=not (replace or target.is_file()))
         return self.person(name)
 
     def rename(self, name: str, new: str) -> Saved:
@@ -277,10 +275,10 @@ class Library:
 
 
 def library_of(user: str, folder: Path) -> Library:
-    """The persons of a user alone: those of a page without log-in lie in the folder itself, everybody else's in one beneath it."""
+    """The persons of a user alone. BadInput where it is not said whose."""
     if not user:
         raise BadInput("People are kept per user: say whose they are.")
-    return Library(folder if user == NOBODY else folder / USERS / owner(user))
+    return Library(place_of(user, folder))
 
 
 def _link(whole: Path, target: Path) -> None:

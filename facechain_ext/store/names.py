@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from pathlib import Path
 
 NOBODY = "local"
 """The user of a page without log-in."""
+USERS = "users"
+"""The folder, beneath that of what was kept without a log-in, with one folder for each user who logs in."""
 NOTHING = "_"
 LONGEST = 48
 UNSAFE = re.compile(r'[<>:"/\\|?*#%=^~\x00-\x1f\x7f]|^[ .]|[ .]$')
@@ -26,6 +29,11 @@ def owner(user: str) -> str:
     whole = unicodedata.normalize("NFC", user)
     small = re.sub("=[0-9A-F]{2}|.", lambda found: _small(found[0]), _safe(whole))
     return _kept_short(small, whole)
+
+
+def place_of(user: str, folder: Path) -> Path:
+    """Where what belongs to a user alone lies: in the folder itself without a log-in, else in one beneath it."""
+    return folder if user == NOBODY else folder / USERS / owner(user)
 
 
 def name_of(folder: str) -> str:

@@ -47,9 +47,7 @@ class Common:
 
 def parse(kind: type[Settings], name: str, summary: str, argv: Sequence[str]) -> tuple[Settings, Path]:
     """Settings and the working folder from the command line."""
-    parser = argparse.ArgumentParser(
-        prog=f"facechain_ext {name}", description=summary, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(prog=f"run.py {name}", description=summary, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--folder", type=Path, default=default_folder(name.removeprefix("train-")), help="checkpoints, log and samples")
     for one in fields(kind):
         _add(parser, one)

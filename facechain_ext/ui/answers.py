@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from modules import shared
 
 from facechain_ext.errors import BadPicture, FaceChainError
 from facechain_ext.log import log
@@ -18,23 +17,22 @@ from facechain_ext.options import fields_of, format_value
 from facechain_ext.store.names import NOBODY as LOCAL
 from facechain_ext.ui import analysis, request
 from facechain_ext.ui.accounts import page_accounts
+from facechain_ext.ui.gradio_versions import accepted, localization
 from facechain_ext.ui.ids import element
 from facechain_ext.ui.loaded import loaded
 from facechain_ext.ui.request import MOST_PERSONS, NOBODY, PanelOptions, PersonOptions, Picture, Request, Wanted
 from facechain_ext.ui.settings import facexlib_folder, let_adetailer_run_us, models_folder, offline, shared_models
+from facechain_ext.ui.tab_html import SIGNS, verdict
 from facechain_ext.ui.words import declared_in, languages, say, translate_all
 from facechain_ext.workflows.looking import png
 
-FRONT, TURNED = 20, 90  # degrees of yaw up to which a face counts as frontal
 THUMBNAIL = 112
 FETCHED = ("retinaface", "parsenet")
 
 
 def language_of(asked: gr.Request | None) -> str:
     """The language of whoever sent a request."""
-    headers = getattr(asked, "headers", None)  # gradio 3's are no mapping, but know `in` and []
-    accepted = headers["accept-language"] if headers is not None and "accept-language" in headers else None
-    return languages(getattr(shared.opts, "localization", None), accepted)
+    return languages(localization(), accepted(asked))
 
 
 def user_of(asked: gr.Request | None) -> str:
@@ -44,7 +42,7 @@ def user_of(asked: gr.Request | None) -> str:
 
 def fixed_language() -> str:
     """The language that the host's settings fix; empty where the browser decides."""
-    chosen = getattr(shared.opts, "localization", None)
+    chosen = localization()
     return "" if chosen in (None, "", "None") else languages(chosen, None)
 
 
@@ -144,21 +142,22 @@ def doubt(person: Wanted, doubts: Mapping[int, str], language: str) -> str:
     return say("warn", language, reason=reason)
 
 
-_told_when_ended: dict[str, Told] = {}
-"""What a tab's panel held when its last picture was made: what went wrong then is of interest until that is changed."""
+_told_when_ended: dict[tuple[str, str], Told] = {}
+"""What a user's panel held when its last picture was made: what went wrong then is of interest until that is changed."""
 
 
-def ended(tab: str, told: Told, language: str) -> tuple[str, str]:
+def ended(user: str, tab: str, told: Told, language: str) -> tuple[str, str]:
     """The lines after a generation: also why it lacks the face."""
-    _told_when_ended[tab] = told
-    return since(tab, told, language)
+    _told_when_ended[user, tab] = told
+    return since(user, tab, told, language)
 
 
-def since(tab: str, told: Told, language: str) -> tuple[str, str]:
-    """The lines at any time: with what went wrong with the last picture, as long as nothing in the panel is changed."""
+def since(user: str, tab: str, told: Told, language: str) -> tuple[str, str]:
+    """The lines at any time: with what went wrong with the user's last picture, as long as nothing in the panel is changed."""
     from facechain_ext.ui.script import last_trouble
 
-    return lines(told, language, last_trouble.get(tab, "") if told == _told_when_ended.get(tab) else "")
+    mine = (user, tab)
+    return lines(told, language, last_trouble.get(mine, "") if told == _told_when_ended.get(mine) else "")
 
 
 def summary(asked: Request, language: str) -> str:
@@ -238,30 +237,8 @@ def analysed(files: Sequence[str], adapter: str, analyser: str, face: int, langu
 
 
 def pictures_of(files: Sequence[str]) -> list[Picture]:
-    """Uploaded files as photos. BadPicture."""
-    try:
-        return [Picture(data=Path(path).read_bytes(), name=f"photo {at}") for at, path in enumerate(files, 1)]
-    except OSError as error:
-        raise BadPicture(f"A photo is no longer there ({error.strerror}): drop it into the panel again.") from error
-
-
-def verdict(report: Any, language: str) -> tuple[str, str]:
-    """How a photo was judged (good, warn, bad) and in which words."""
-    if not report.problems:
-        return "good", say("good", language, view=view(report.face, language))
-    worst = next((one for one in report.problems if one.severity == "reject"), report.problems[0])
-    text = translate_all(f"{worst.sentence} {worst.advice}", language)
-    return ("bad", say("left_out", language, reason=text)) if worst.severity == "reject" else ("warn", text)
-
-
-def view(face: Any, language: str) -> str:
-    """From where a face is seen."""
-    if face.yaw is None:
-        return say("view.unknown", language)
-    return say("view.front" if abs(face.yaw) <= FRONT else "view.turned", language)
-
-
-SIGNS = {"": "", "good": "✓", "warn": "⚠", "bad": "✗"}
+    """Uploaded files as photos, with their names for whoever dropped them. BadPicture."""
+    return [replace(one, file=Path(path).name) for one, path in zip(request.uploaded(files), files, strict=True)]
 
 
 def card(thumbnail: bytes, kind: str, text: str, number: int, language: str) -> str:

@@ -125,7 +125,7 @@ def state_json(state: State, *, preview: bool = False, pictures: bool = False) -
 
 def result_json(result: Result, *, pictures: bool) -> dict[str, Any]:
     """One picture's outcome; id: of its entry in the history."""
-    told = {name: getattr(result, name) for name in ("number", "seed", "likeness", "kept", "withheld", "failed")}
+    told = {name: getattr(result, name) for name in ("number", "seed", "likeness", "kept", "withheld", "failed", "note")}
     entry = result.entry
     made = {**told, "id": None if entry is None else entry.id}
     if pictures:

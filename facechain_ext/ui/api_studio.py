@@ -286,43 +286,43 @@ def _exported(name: str, write: Callable[[Path], object]) -> Response:
 # Styles and LoRAs.
 
 
-def styles(studio: Studio, _user: str, thumbnails: bool = Query(False)) -> dict[str, Any]:
+def styles(studio: Studio, user: str, thumbnails: bool = Query(False)) -> dict[str, Any]:
     """The presets and one's own styles, each with the LoRA it means or what is missing."""
-    return {"styles": [style_json(one, thumbnail=thumbnails) for one in studio.styles()]}
+    return {"styles": [style_json(one, thumbnail=thumbnails) for one in studio.styles(user)]}
 
 
-def add_style(studio: Studio, _user: str, body: dict = Body(...)) -> dict[str, Any]:  # noqa: B008
+def add_style(studio: Studio, user: str, body: dict = Body(...)) -> dict[str, Any]:  # noqa: B008
     """Save a style of one's own."""
     values = checked(body, name=str, prompt=str, negative=str, lora=str, hashes=list, weight=float, replace=bool)
     over, values["hashes"] = values.pop("replace", False), tuple(values.get("hashes", ()))
     style = own_style(values.pop("name", ""), values.pop("prompt", ""), **values)
-    saved = studio.own_styles().save(style, overwrite=over)
-    return _own(studio, saved.key)
+    saved = studio.own_styles(user).save(style, overwrite=over)
+    return _own(studio, user, saved.key)
 
 
-def _own(studio: Studio, key: str) -> dict[str, Any]:
-    return next(style_json(one) for one in studio.styles() if one.style.own and one.style.key == key)
+def _own(studio: Studio, user: str, key: str) -> dict[str, Any]:
+    return next(style_json(one) for one in studio.styles(user) if one.style.own and one.style.key == key)
 
 
-def delete_style(studio: Studio, _user: str, name: str) -> dict[str, Any]:
+def delete_style(studio: Studio, user: str, name: str) -> dict[str, Any]:
     """Delete a style of one's own; its LoRA stays."""
-    studio.own_styles().delete(name)
+    studio.own_styles(user).delete(name)
     return {"deleted": name}
 
 
-def export_styles(studio: Studio, _user: str, name: list[str] = Query([])) -> Response:  # noqa: B008
+def export_styles(studio: Studio, user: str, name: list[str] = Query([])) -> Response:  # noqa: B008
     """Some of one's own styles, or all, as one JSON file."""
-    text = studio.own_styles().exported(name or None)
+    text = studio.own_styles(user).exported(name or None)
     return Response(text, media_type="application/json", headers={"Content-Disposition": 'attachment; filename="styles.json"'})
 
 
-def import_styles(studio: Studio, _user: str, file: Path = Depends(uploaded)) -> dict[str, Any]:  # noqa: B008
+def import_styles(studio: Studio, user: str, file: Path = Depends(uploaded)) -> dict[str, Any]:  # noqa: B008
     """Take in styles from an exported file."""
     try:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise BadInput("This is no exported style (it is not JSON): choose a file that was exported from FaceChain.") from error
-    return {"styles": [_own(studio, one.key) for one in studio.own_styles().imported(text)]}
+    return {"styles": [_own(studio, user, one.key) for one in studio.own_styles(user).imported(text)]}
 
 
 def loras(studio: Studio, _user: str) -> dict[str, Any]:

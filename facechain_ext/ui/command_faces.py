@@ -51,7 +51,9 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="faces", description="What is seen in a photo, and whether a person can be learnt from it.")
+    parser = argparse.ArgumentParser(
+        prog="run.py faces", description="What is seen in a photo, and whether a person can be learnt from it."
+    )
     parser.add_argument("photo")
     parser.add_argument("--out", metavar="FILE", help="the annotated picture (default: NAME-faces.png in the current folder)")
     parser.add_argument("--analyser", default="auto", help="auto, embedded, insightface, facexlib, modelscope, or several joined by +")

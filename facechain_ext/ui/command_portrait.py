@@ -67,7 +67,9 @@ def run(argv: Sequence[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    made = argparse.ArgumentParser(prog="portrait", description="Portraits of a person from one or several photos, without training.")
+    made = argparse.ArgumentParser(
+        prog="run.py portrait", description="Portraits of a person from one or several photos, without training."
+    )
     made.add_argument("--photo", action="append", required=True, metavar="FILE", help="a photo of the person; may be given several times")
     made.add_argument("--face", type=int, metavar="N", help="which face of the photos, counted from the left from 1 (default: the largest)")
     made.add_argument("--out", required=True, metavar="DIR", help="folder for the pictures; nothing is written anywhere else")

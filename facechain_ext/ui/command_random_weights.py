@@ -23,7 +23,7 @@ ADAPTER, ENCODER = "random.safetensors", "encoder.safetensors"
 
 def run(argv: Sequence[str]) -> int:
     """Write both files; BadWeights or UnsupportedModel where the checkpoint gives no sizes, CannotWrite where files are there already."""
-    made = argparse.ArgumentParser(prog="random-weights", description=str(__doc__).split("`: ")[1])
+    made = argparse.ArgumentParser(prog="run.py random-weights", description=str(__doc__).split("`: ")[1])
     made.add_argument("--like", type=Path, required=True, metavar="CHECKPOINT", help="an SD1.5 checkpoint of any width")
     made.add_argument("--out", type=Path, required=True, metavar="DIR", help=f"folder for {ADAPTER} and {ENCODER}")
     arguments = made.parse_args(argv)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from facechain_ext.app import App, Choice, completed
 from facechain_ext.errors import BadInput, MissingPackage
+from facechain_ext.store.names import USERS
 from facechain_ext.ui.console import tell
 from facechain_ext.ui.door import Door
 from facechain_ext.ui.foreign import LOCAL
@@ -73,7 +74,8 @@ class Ready:
     def __init__(self, host: str, port: int, accounts: Mapping[str, str], data: Path, *, open: bool) -> None:
         self.address = f"http://{HERE if host in EVERYWHERE else host}:{port}/"
         self.exposed = host not in LOCAL and not accounts
-        self.people = len(list((data / "people").glob("*.safetensors"))) if accounts else 0
+        kept = {"people": "*.safetensors", "styles": "*.json"} if accounts else {}
+        self.left = {kind: len(list((data / kind).glob(files))) for kind, files in kept.items()}
         self.data, self.open = data, open
 
     def say(self) -> None:
@@ -81,17 +83,18 @@ class Ready:
         tell(f"FaceChain is at {self.address} (Ctrl-C ends it); pictures, people and settings are kept in {self.data.resolve()}.")
         if self.exposed:
             tell("Everybody who reaches this computer may use the page: give --auth NAME:PASSWORD to ask for a log-in.")
-        if self.people:
-            folder = self.data / "people"
-            mine = folder / "users" / "NAME"
-            tell(f"{self.people} people saved without a log-in lie in {folder}: move their files into {mine} to give them to an account.")
+        for kind, count in self.left.items():
+            if count:
+                folder = self.data / kind
+                mine = folder / USERS / "NAME"
+                tell(f"{count} {kind} saved without a log-in lie in {folder}: move their files into {mine} to give them to an account.")
         if self.open:
             webbrowser.open(self.address)
 
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    made = argparse.ArgumentParser(prog="ui", description="The FaceChain tab as a page of its own, with a REST API beside it.")
+    made = argparse.ArgumentParser(prog="run.py ui", description="The FaceChain tab as a page of its own, with a REST API beside it.")
     made.add_argument("--host", default=HERE, help=f"address to listen at (default {HERE}: this computer alone)")
     made.add_argument("--port", type=int, default=PORT, help=f"port to listen at (default {PORT})")
     auth = "ask for a log-in; may be given several times, and what holds for all is the first account's to set"

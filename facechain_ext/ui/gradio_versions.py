@@ -90,6 +90,12 @@ def localization() -> str | None:
     return getattr(shared.opts, "localization", None)
 
 
+def accepted(request: Any) -> str | None:
+    """The languages a browser asks for; gradio 3's headers are no mapping, but know `in` and []."""
+    headers = getattr(request, "headers", None)
+    return headers["accept-language"] if headers is not None and "accept-language" in headers else None
+
+
 class _Rendered(gr.Blocks):
     """Blocks that a WebUI renders into its own, without the application that gradio builds for them and nobody serves.
 

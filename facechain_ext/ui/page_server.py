@@ -11,8 +11,7 @@ from typing import Any
 
 import gradio as gr
 from fastapi import Depends, FastAPI, HTTPException
-from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse
+from fastapi.responses import PlainTextResponse
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 
 from facechain_ext.errors import BadInput
@@ -61,16 +60,19 @@ def application(studio: Studio, accounts: Mapping[str, str], *, local: bool = Fa
 
 
 def _describe(app: FastAPI, allowed: Callable[..., str]) -> None:
-    """The description of the REST paths, and a page that shows it, for whoever may use them."""
+    """The description of the REST paths, for programs and for people, for whoever may use them.
+
+    FastAPI's own page would fetch its script from another host, which would learn who looks at it.
+    """
 
     def description(_user: str = Depends(allowed)) -> dict[str, Any]:
         return app.openapi()
 
-    def shown(_user: str = Depends(allowed)) -> HTMLResponse:
-        return get_swagger_ui_html(openapi_url=DESCRIPTION, title="FaceChain")
+    def told(_user: str = Depends(allowed)) -> PlainTextResponse:
+        return PlainTextResponse((ROOT / "docs" / "api.md").read_text(encoding="utf-8"))
 
     app.add_api_route(DESCRIPTION, description, include_in_schema=False)
-    app.add_api_route("/docs", shown, include_in_schema=False)
+    app.add_api_route("/docs", told, include_in_schema=False)
 
 
 def allowed(accounts: Mapping[str, str]) -> Callable[..., str]:

@@ -13,14 +13,14 @@ import gradio as gr
 
 from facechain_ext.errors import FaceChainError
 from facechain_ext.log import log
-from facechain_ext.options import Field
 from facechain_ext.ui import answers, pasting
+from facechain_ext.ui.controls import arguments
 from facechain_ext.ui.gradio_versions import changed, hidden, paths, photo_drop, switched_accordion, unsaved
 from facechain_ext.ui.ids import element
 from facechain_ext.ui.loaded import loaded
 from facechain_ext.ui.request import AUTO, MASK, MOST_PERSONS, NOBODY, controls
 from facechain_ext.ui.settings import ADETAILER, adetailer_runs_us, frozen
-from facechain_ext.ui.words import ENGLISH, LANGUAGES, dictionary, labels, say
+from facechain_ext.ui.words import ENGLISH, LANGUAGES, labels, say
 from facechain_ext.ui.xyz import adapters
 
 ANALYSERS = ("auto", "embedded", "facexlib", "insightface", "modelscope")
@@ -120,7 +120,7 @@ class Panel:
     def _control(self, person: int | None, name: str, make: Callable[..., Any], **more: Any) -> Any:
         """A control from its declaration."""
         field = next(one.field for one in controls() if (one.person, one.field.name) == (person, name))
-        return make(**{**_arguments(field, make), "elem_id": element(self.tab, name, person), **more})
+        return make(**{**arguments(field, make), "elem_id": element(self.tab, name, person), **more})
 
     def _put(self, name: str, part: Any, person: int | None = None) -> Any:
         self._parts[name, person] = part
@@ -140,22 +140,22 @@ class Panel:
         values = [self._made[one.person, one.field.name] for one in controls() if one.field.name != "photos"]
         return values + [self._part(name, number) for name in ("known", "doubt", "left") for number in range(1, MOST_PERSONS + 1)]
 
-    def _tell(self, language: str, *values: Any) -> tuple[str, str]:
-        return answers.since(self.tab, told_of(values), language)
+    def _tell(self, user: str, language: str, *values: Any) -> tuple[str, str]:
+        return answers.since(user, self.tab, told_of(values), language)
 
-    def _ended(self, language: str, *values: Any) -> tuple[str, str]:
-        return answers.ended(self.tab, told_of(values), language)
+    def _ended(self, user: str, language: str, *values: Any) -> tuple[str, str]:
+        return answers.ended(user, self.tab, told_of(values), language)
 
     def _look_again(self, user: str, language: str, *values: Any) -> list[Any]:
         """What may have changed since the page was built: checkpoint, files, saved persons."""
-        return [*self._tell(language, *values), answers.offer(language), gr.update(choices=[AUTO, *adapters()]), *_names(user)]
+        return [*self._tell(user, language, *values), answers.offer(language), gr.update(choices=[AUTO, *adapters()]), *_names(user)]
 
     def _connect(self) -> None:
         for control in controls():
             component = self._made[control.person, control.field.name]
             if control.field.name != "photos":
-                self._on(changed(component), self._tell, self._told, self._lines)
-        self._on(self._part("ended").click, self._ended, self._told, self._lines)
+                self._on(changed(component), self._tell, self._told, self._lines, whose=True)
+        self._on(self._part("ended").click, self._ended, self._told, self._lines, whose=True)
         lists = [self._made[None, "adapter"], *(self._made[number, "name"] for number in range(1, MOST_PERSONS + 1))]
         self._on(self._part("refresh").click, self._look_again, self._told, [*self._lines, self._part("better"), *lists], whose=True)
         found = [*lists[1:], self._part("note")]
@@ -180,7 +180,7 @@ class Panel:
         cards, region = self._part("cards", number), self._made[number, "region"]
         seen = [self._part("doubt", number), self._part("left", number)]
         looked = [photos, self._made[None, "adapter"], self._made[None, "analyser"], self._made[number, "face"]]
-        lines = self._event(self._tell, self._told, self._lines)
+        lines = self._event(self._tell, self._told, self._lines, whose=True)
         self._on(photos.change, _dropped, [photos, name], [cards, name, known, *seen, self._part("note")], whose=True).then(**lines)
         self._on(name.change, answers.chosen, [name, known], [photos, cards, self._part("delete", number)], whose=True)
         self._on(name.input, answers.unchosen, [name, known], [cards])
@@ -211,28 +211,12 @@ def spoken(answer: Callable[..., Any], *, whose: bool) -> Callable[..., Any]:
     return respond
 
 
-def _arguments(field: Field, make: Callable[..., Any]) -> dict[str, Any]:
-    """What gradio's component needs to know of an option."""
-    option = field.option
-    found: dict[str, Any] = {"label": option.label, "value": field.default}
-    if make is gr.Slider:
-        found |= {"minimum": option.minimum, "maximum": option.maximum, "step": option.step}
-    if option.choices:
-        found["choices"] = [(choice_label(field.name, one), one) for one in option.choices]
-    return found
-
-
 def told_of(values: Sequence[Any]) -> answers.Told:
     """The values of `Panel._told`, sorted."""
     names = [(one.person, one.field.name) for one in controls() if one.field.name != "photos"]
     states = values[len(names) :]
     known, doubts, left = (dict(enumerate(states[at * MOST_PERSONS : (at + 1) * MOST_PERSONS], 1)) for at in range(3))
     return answers.Told(values=dict(zip(names, values, strict=False)), known=known, doubts=doubts, left=left)
-
-
-def choice_label(name: str, choice: str) -> str:
-    """What a choice is called on the page."""
-    return dictionary(ENGLISH).get(f"choice.{name}.{choice}", choice)
 
 
 def _dropped(user: str, language: str, files: Any, name: str) -> tuple[str, Any, list[str], str, int, Any]:

@@ -31,23 +31,24 @@ class Ready:
 
 
 def readiness(
-    room: Room, *, note: str, files: Sequence[Path], models: Path, folders: ModelFolders, eyes: str = "auto"
+    room: Room, user: str, *, note: str, files: Sequence[Path], models: Path, folders: ModelFolders, eyes: str = "auto", noise: bool = False
 ) -> tuple[Ready, ...]:
     """Everything in the order in which it is needed.
 
-    note: of the demo model, "" where another is used; files: the three weights; eyes: the face analysis that is chosen.
+    note: of the demo model, "" where another is used; files: the three weights; eyes: the face analysis that is chosen; noise: the
+    demo model is not trained: it paints, but nothing that is worth being called there.
     """
-    return (*_weights(note, files, models), _eyes(folders, eyes), _styles(room, models), _check(room), _pose(room))
+    return (*_weights(note, files, models, noise), _eyes(folders, eyes), _styles(room, user, models), _check(room), _pose(room))
 
 
-def _weights(note: str, files: Sequence[Path], models: Path) -> tuple[Ready, ...]:
+def _weights(note: str, files: Sequence[Path], models: Path, noise: bool) -> tuple[Ready, ...]:
     if not note:
         return tuple(map(_file, WEIGHTS, files))
     places = f"Put an SD1.5 checkpoint into {models / 'Stable-diffusion'}, adapter and encoder into {models / 'FaceChain'}."
     sentences = (note, *(f"The demo model's {name}." for name in WEIGHTS[1:]))
     advice = (places, "", "")  # said once: all three go together
     return tuple(
-        Ready(name=name, there=True, needed=True, sentence=sentence, advice=what)
+        Ready(name=name, there=not noise, needed=not noise, sentence=sentence, advice=what)
         for name, sentence, what in zip(WEIGHTS, sentences, advice, strict=True)
     )
 
@@ -73,8 +74,8 @@ def _eyes(folders: ModelFolders, eyes: str) -> Ready:
     )  # fmt: skip
 
 
-def _styles(room: Room, models: Path) -> Ready:
-    styles = room.styles()
+def _styles(room: Room, user: str, models: Path) -> Ready:
+    styles = room.styles(user)
     able = [one for one in styles if one.state in ("bound", "none")]
     missing = len([one for one in styles if one.state in ("missing", "other file")])
     return Ready(

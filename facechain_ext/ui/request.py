@@ -197,7 +197,7 @@ def from_values(values: Mapping[tuple[int | None, str], Any], *, api: bool) -> R
         if api:
             persons.append(_wanted(number, from_mapping(PersonOptions, {**given, "photos": list(photos)}), None))
         else:
-            persons.append(_wanted(number, from_mapping(PersonOptions, given), _files(photos)))
+            persons.append(_wanted(number, from_mapping(PersonOptions, given), uploaded(photos)))
     return Request(panel=from_mapping(PanelOptions, of(PanelOptions, None)), persons=tuple(one for one in persons if one is not None))
 
 
@@ -233,8 +233,11 @@ def _wanted(number: int, options: PersonOptions, files: tuple[Picture, ...] | No
     return Wanted(number=number, options=replace(options, photos=(), name=options.name.strip(), mask=mask), photos=photos)
 
 
-def _files(paths: Sequence[Any]) -> tuple[Picture, ...]:
-    """Photos that the page uploaded: file objects of gradio 3, paths of gradio 4 and later."""
+def uploaded(paths: Sequence[Any]) -> tuple[Picture, ...]:
+    """Photos that the page uploaded: file objects of gradio 3, paths of gradio 4 and later. BadPicture.
+
+    They go without their files' names: what is said of them while a picture is made stands in its info text.
+    """
     named = [Path(str(getattr(one, "name", one))) for one in paths]
     try:
         return tuple(Picture(data=path.read_bytes(), name=f"photo {at}") for at, path in enumerate(named, 1))

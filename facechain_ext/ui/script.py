@@ -24,8 +24,8 @@ RUN = "facechain_run"
 """The attribute of a processing object that holds what FaceChain does in it."""
 NOTHING = Request(panel=PanelOptions(), persons=())
 """Asked of the panel in a generation of the tab's own."""
-last_trouble: dict[str, str] = {}
-"""Why the last generation of a tab was made without the face; empty where it was not."""
+last_trouble: dict[tuple[str, str], str] = {}
+"""Why a user's last generation in a tab was made without the face; nothing where it was not."""
 
 
 @dataclass
@@ -132,7 +132,7 @@ def prepare(p: Any, run: Run) -> None:
     from facechain_ext.hosts import webui
 
     if not inner.is_inner(p):
-        last_trouble.pop(tab_of(p), None)
+        last_trouble.pop((accounts.user_of(p), tab_of(p)), None)
         inner.picture_done(p)
     if not run.request.active or (inner.is_inner(p) and not run.request.panel.adetailer_pass):
         return
@@ -182,7 +182,7 @@ def fail(p: Any, reason: str, error: FaceChainError | None = None) -> None:
     log.warning("The picture is made without the face. %s", reason)
     p.extra_generation_params[ERROR_KEY] = reason
     if not getattr(p, "is_api", False) and not inner.is_inner(p):
-        last_trouble[tab_of(p)] = reason
+        last_trouble[accounts.user_of(p), tab_of(p)] = reason
     if getattr(p, "is_api", False) and stated_strict(args_of(p)):
         refuse(p, HTTPException(status_code=422, detail=reason))
     elif settings.setting("note", True):

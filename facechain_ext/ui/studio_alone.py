@@ -27,7 +27,6 @@ from facechain_ext.workflows.infotext import parse_info
 from facechain_ext.workflows.looking import png
 from facechain_ext.workflows.lora_files import LoraFile, install, lora_file
 from facechain_ext.workflows.making import AUTO, MakingOptions, Picture
-from facechain_ext.workflows.own_styles import OwnStyles
 from facechain_ext.workflows.planning import openpose
 
 if TYPE_CHECKING:
@@ -108,9 +107,9 @@ class StudioAlone(StudioBase):
         chosen = self.settings().outputs
         return History(Path(chosen).expanduser() if chosen else self.data / "outputs", parse_info)
 
-    def own_styles(self) -> OwnStyles:
-        """The styles of one's own."""
-        return OwnStyles(self.data / "styles")
+    def styles_folder(self) -> Path:
+        """Where the styles of one's own are saved."""
+        return self.data / "styles"
 
     def loras(self) -> tuple[Listed, ...]:
         """The LoRAs of the folder."""
@@ -151,12 +150,13 @@ class StudioAlone(StudioBase):
         settings, side = self.settings(user), self.app.native_size
         return MakingOptions(width=side, height=side, steps=settings.steps, sampler=settings.sampler, weight=settings.weight)
 
-    def everything_ready(self) -> tuple[Ready, ...]:
+    def everything_ready(self, user: str) -> tuple[Ready, ...]:
         """What is there and what is missing."""
         files = [Path(str(path)) for path in self.app.files]
         eyes = "demo" if self.app.drawn and self._analyser_name(AUTO) == AUTO else self._analyser_name(AUTO)
         models, folders = self.app.choice.models, self._analyser_folders()
-        return readiness(self, note=self.app.note, files=files, models=models, folders=folders, eyes=eyes)
+        noise = bool(self.app.note) and not self.app.drawn
+        return readiness(self, user, note=self.app.note, files=files, models=models, folders=folders, eyes=eyes, noise=noise)
 
     def demo_person(self) -> tuple[Picture, ...]:
         """Photos of the person to try things with: drawn ones for the trained demo model."""

@@ -21,6 +21,7 @@ from facechain_ext.ui.jobs import Jobs
 from facechain_ext.ui.readiness import Ready, safety_sentence
 from facechain_ext.ui.studio import Settings
 from facechain_ext.workflows.orders import AUTO
+from facechain_ext.workflows.own_styles import OwnStyles, styles_of
 
 if TYPE_CHECKING:
     from facechain_ext.engine.adapter import Adapter
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from facechain_ext.hosts.types import Listed
     from facechain_ext.store.library import Library, Saved
     from facechain_ext.workflows.looking import Seen
-    from facechain_ext.workflows.own_styles import OwnStyles
     from facechain_ext.workflows.people import Picture
     from facechain_ext.workflows.styles import Bound
 
@@ -62,10 +62,6 @@ class StudioBase(ABC):
         """What looks for nudity in results."""
 
     @abstractmethod
-    def own_styles(self) -> OwnStyles:
-        """The styles of one's own."""
-
-    @abstractmethod
     def loras(self) -> tuple[Listed, ...]:
         """The LoRAs of the host's folder."""
 
@@ -82,12 +78,16 @@ class StudioBase(ABC):
         """Folders of this machine that sentences may name."""
 
     @abstractmethod
-    def everything_ready(self) -> Sequence[Ready]:
-        """What is there and what is missing, in sentences for the machine's owner."""
+    def everything_ready(self, user: str) -> Sequence[Ready]:
+        """What is there and what is missing, with this user's styles, in sentences for the machine's owner."""
 
     @abstractmethod
     def people_folder(self) -> Path:
         """Where persons are saved: those of a page without log-in, and beneath it those of each user."""
+
+    @abstractmethod
+    def styles_folder(self) -> Path:
+        """Where styles of one's own are saved, likewise."""
 
     def library(self, user: str) -> Library:
         """The persons this user saved."""
@@ -97,10 +97,14 @@ class StudioBase(ABC):
         """Who is logged in; nobody in particular where the page has no log-in."""
         return str(getattr(request, "username", None) or NOBODY)
 
-    def styles(self) -> tuple[Bound, ...]:
-        """Presets and own styles, each with the LoRA it means; bound anew only where a file has changed."""
-        own, listed = self.own_styles().styles(), self.loras()
-        return self._once("styles", (own, listed), lambda: bound(own, listed))
+    def own_styles(self, user: str) -> OwnStyles:
+        """The styles this user saved."""
+        return styles_of(user, self.styles_folder())
+
+    def styles(self, user: str) -> tuple[Bound, ...]:
+        """Presets and the user's own styles, each with the LoRA it means; bound anew only where a file has changed."""
+        own, listed = self.own_styles(user).styles(), self.loras()
+        return self._once(f"styles of {user}", (own, listed), lambda: bound(own, listed))
 
     def told(self, text: str, user: str) -> str:
         """A sentence as this user may read it: where things lie on the machine is for whom it belongs to."""
@@ -108,7 +112,7 @@ class StudioBase(ABC):
 
     def readiness(self, user: str) -> tuple[Ready, ...]:
         """What is there and what is missing."""
-        found = self.everything_ready()
+        found = self.everything_ready(user)
         return tuple(replace(one, sentence=self.told(one.sentence, user), advice=self.told(one.advice, user)) for one in found)
 
     def changed(self, settings: Settings, user: str) -> dict[str, Any]:

@@ -25,7 +25,6 @@ from facechain_ext.weights.locate import encoder_file, found
 from facechain_ext.workflows.infotext import parse_info
 from facechain_ext.workflows.lora_files import LoraFile, install, lora_file
 from facechain_ext.workflows.making import AUTO, MakingOptions, Picture
-from facechain_ext.workflows.own_styles import OwnStyles
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -92,9 +91,9 @@ class StudioWebUI(StudioBase):
         chosen = self.settings().outputs
         return History(Path(chosen).expanduser() if chosen else output_folder() / OURS, parse_info)
 
-    def own_styles(self) -> OwnStyles:
-        """The styles of one's own."""
-        return OwnStyles(models_folder() / "styles")
+    def styles_folder(self) -> Path:
+        """Where the styles of one's own are saved."""
+        return models_folder() / "styles"
 
     def loras(self) -> tuple[Listed, ...]:
         """The LoRAs the host lists."""
@@ -137,9 +136,9 @@ class StudioWebUI(StudioBase):
             clip_skip=int(getattr(shared.opts, "CLIP_stop_at_last_layers", 1)),
         )  # fmt: skip
 
-    def everything_ready(self) -> tuple[Ready, ...]:
+    def everything_ready(self, user: str) -> tuple[Ready, ...]:
         """What is there and what is missing."""
-        rest = readiness(self, note="", files=(), models=shared_models(), folders=model_folders(), eyes=self.settings().analyser)
+        rest = readiness(self, user, note="", files=(), models=shared_models(), folders=model_folders(), eyes=self.settings().analyser)
         return (self._checkpoint(), self._adapter(), self._encoder(), *rest)
 
     def demo_person(self) -> tuple[Picture, ...]:

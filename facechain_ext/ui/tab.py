@@ -96,7 +96,8 @@ class Tab:
         self.setup.connect(self._fill_anew)
         arrives = self.wires["arrive"].click
         self.wires.on(arrives, self.defaults, [], [self.wires[name] for name in DEFAULTS], self.wires["first-trouble"])
-        self.wires.on(arrives, self.setup.arrived, [], [*self.setup.controls, self.wires["settings-save"], self.wires["settings-fixed"]])
+        fixed = [self.wires[name] for name in ("settings-save", "settings-frozen", "settings-fixed")]
+        self.wires.on(arrives, self.setup.arrived, [], [*self.setup.controls, *fixed])
         self._fill(arrives)
         self._fill_people(pages[1].select)
         self._fill_history(pages[2].select)
@@ -128,8 +129,7 @@ class Tab:
 
     def _fill_people(self, event: Any) -> None:
         wires = self.wires
-        box = [wires[name] for name in ("people", "shown", "person-box", "person-shown", "new-name", "merge-with")]
-        wires.on(event, self.people.box, [wires["shown"]], box, wires["people-trouble"])
+        wires.on(event, self.people.box, [wires["shown"]], [wires[name] for name in tab_people.BOX], wires["people-trouble"])
 
     def _fill_history(self, event: Any) -> None:
         wires = self.wires

@@ -14,8 +14,11 @@ from facechain_ext.store.records import Entry, Wanted
 from facechain_ext.ui import tab_html as html
 from facechain_ext.ui.ids import element
 from facechain_ext.ui.tab_pictures import Pictures, parameters, thumbnail, whole
-from facechain_ext.ui.tab_wires import TAB, Visitor, Wires, first_line, good
+from facechain_ext.ui.tab_wires import TAB, Visitor, Wires, bad, first_line, good
 from facechain_ext.ui.words import say
+from facechain_ext.workflows.infotext import parse_info
+from facechain_ext.workflows.making import NOT_SHOWN
+from facechain_ext.workflows.planning import WITHHELD
 
 CHANNELS = ("entry", "turn", "delete-entry", "delete-all", "reindex")
 PAGE = 24
@@ -146,7 +149,7 @@ class HistoryPage:
 
     def _cell(self, visitor: Visitor, entry: Entry) -> str:
         alt = say("tab.entry", visitor.language, day=entry.day.isoformat(), person=entry.person or "–", style=entry.style or "–")
-        return html.thumb("entry", entry.id, thumbnail(self.wires, visitor, entry), alt, badge=html.number(entry.likeness))
+        return html.thumb("entry", entry.id, thumbnail(self.wires, visitor, entry), alt, badge=html.badge(entry.likeness))
 
     def _foot(self, language: str) -> str:
         again = html.action(say("tab.reindex", language), "reindex", "1", tip=say("tab.reindex_hint", language))
@@ -163,18 +166,23 @@ class HistoryPage:
     def detail(self, visitor: Visitor, entry: Entry) -> str:
         """An entry large, with all its parameters."""
         language = visitor.language
-        style = next((one.style.name(language) for one in self.wires.studio.styles() if one.style.key == entry.style), entry.style)
+        styles = self.wires.studio.styles(visitor.user)
+        style = next((one.style.name(language) for one in styles if one.style.key == entry.style), entry.style)
         made = datetime.fromtimestamp(entry.made).strftime("%Y-%m-%d %H:%M")
         known = {
             say("tab.filter_person", language): entry.person,
             say("tab.filter_style", language): style,
             say("tab.param_made", language): made,
             say("tab.param_size", language): f"{entry.width}×{entry.height}",
-            say("tab.param_file", language): str(entry.path),
+            say("tab.param_file", language): self.wires.studio.told(str(entry.path), visitor.user),
         }  # fmt: skip
-        words = html.meaning(entry.likeness, None, entry.judge, language, alone="tab.likeness_by")
+        check = parse_info(entry.info)[2].get(WITHHELD)
+        words = (
+            bad(NOT_SHOWN.format(name=check), language) if check
+            else html.likeness(entry.likeness, None, entry.judge, language, alone="tab.likeness_by")
+        )  # fmt: skip
         return (
-            f'<div class="facechain-selected">{whole(entry, language)}<p class="facechain-likeness">{escape(words)}</p>'
+            f'<div class="facechain-selected">{whole(entry, language)}{words}'
             f"{self.pictures.actions(visitor, entry, 'entry')}{html.table(known | parameters(entry, language))}</div>"
         )
 

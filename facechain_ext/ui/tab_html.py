@@ -195,15 +195,25 @@ def number(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
 
 
-def meaning(
+def badge(value: float | None) -> str:
+    """What a small picture carries: its likeness, or that something stands against it."""
+    return "⚠" if value is None else number(value)
+
+
+def likeness(
     value: float | None, between: tuple[float, float] | None, judge: str, language: str, *, alone: str = "tab.likeness_alone"
 ) -> str:
-    """What a likeness says, by the range that the person's own photos have among each other; `alone`: the words without a range."""
+    """What a likeness says, by the range that the person's own photos have among each other; `alone`: the words without a range.
+
+    A picture in which nobody is to be seen is not passed off as a good one.
+    """
     if value is None:
-        return say("tab.no_face", language)
+        return f'<p class="facechain-warning">⚠ {escape(say("tab.no_face", language))}</p>'
     if between is None:
-        return say(alone, language, value=number(value), judge=judge)
-    low, high = between
-    key = "tab.likeness_like" if value >= low else "tab.likeness_below"
-    span = number(low) if number(low) == number(high) else f"{number(low)}–{number(high)}"
-    return say(key, language, value=number(value), span=span)
+        words = say(alone, language, value=number(value), judge=judge)
+    else:
+        low, high = between
+        key = "tab.likeness_like" if value >= low else "tab.likeness_below"
+        span = number(low) if number(low) == number(high) else f"{number(low)}–{number(high)}"
+        words = say(key, language, value=number(value), span=span)
+    return f'<p class="facechain-likeness">{escape(words)}</p>'

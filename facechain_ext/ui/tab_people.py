@@ -19,6 +19,8 @@ from facechain_ext.ui.traces import received
 from facechain_ext.ui.words import say, translate_all
 
 CHANNELS = ("someone", "delete-person", "export-people", "new-photo")
+BOX = ("people", "shown", "person-box", "person-shown", "new-name", "merge-row", "merge-with")
+"""What `People.box` fills."""
 DROPS = {"people-drop": [".zip", ".safetensors"], "new-drop": ["image"]}
 ALIKE = 0.25
 """Mean cosine below which two saved persons are hardly one; as in vetting."""
@@ -50,7 +52,7 @@ class People:
                 name = gr.Textbox(label=say("tab.rename"), max_lines=1, elem_id=element(TAB, "new-name"), scale=2, min_width=120)
                 wires.put("new-name", name)
                 wires.button("rename", "tab.rename_do", size="sm", scale=1, min_width=80)
-            with gr.Row(elem_classes=["facechain-beside"]):
+            with wires.put("merge-row", gr.Row(visible=False, elem_classes=["facechain-beside"])):
                 other = gr.Dropdown(
                     [], label=say("tab.merge"), info=say("tab.merge_hint"), elem_id=element(TAB, "merge-with"), scale=2, min_width=120
                 )
@@ -81,7 +83,7 @@ class People:
     def connect(self) -> None:
         """Its events."""
         wires, trouble = self.wires, self.wires["people-trouble"]
-        box = [wires[name] for name in ("people", "shown", "person-box", "person-shown", "new-name", "merge-with")]
+        box = [wires[name] for name in BOX]
         wires.on(wires["do-someone"].change, self.picked, [wires["do-someone"]], box, trouble)
         wires.on(wires["rename"].click, self.renamed, [wires["shown"], wires["new-name"]], box, trouble)
         wires.on(wires["merge"].click, self.merged, [wires["shown"], wires["merge-with"]], box, trouble)
@@ -111,7 +113,8 @@ class People:
         others = [person.name for person in people if person.name != name]
         return (
             said + self.everybody(visitor, people, name), one.name if one else "", gr.update(visible=one is not None),
-            self.card(visitor, one) if one else "", gr.update(value=""), gr.update(choices=others, value=None),
+            self.card(visitor, one) if one else "", gr.update(value=""), gr.update(visible=bool(others)),
+            gr.update(choices=others, value=None),
         )  # fmt: skip
 
     def everybody(self, visitor: Visitor, people: Sequence[Saved], chosen: str) -> str:

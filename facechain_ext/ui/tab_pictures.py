@@ -124,7 +124,7 @@ class Pictures:
     def results(self, visitor: Visitor, state: State, results: Sequence[Result], picked: int) -> str:
         """The selected picture large, and all results by likeness."""
         chosen = next((one for one in results if one.entry is not None and one.entry.id == picked), None)
-        large = self.large(visitor, chosen.entry, state.between, state.judge) if chosen is not None and chosen.entry is not None else ""
+        large = self.large(visitor, chosen, chosen.entry, state) if chosen is not None and chosen.entry is not None else ""
         cells = [self._cell(visitor, one, picked) for one in results]
         notes = "".join(
             f'<p class="facechain-lead">{escape(translate_all(note, visitor.language))}</p>' for note in (*state.notes, state.minor) if note
@@ -144,18 +144,19 @@ class Pictures:
         entry = result.entry
         if result.withheld or entry is None:
             return html.gap(translate_all(result.withheld, language), "▧")
-        alt = say("tab.result", language, number=result.number, likeness=html.number(result.likeness))
+        key = "tab.result" if result.likeness is not None else "tab.result_faceless"
+        alt = say(key, language, number=result.number, likeness=html.number(result.likeness))
         kind = "" if result.kept else "facechain-aside"
         content = thumbnail(self.wires, visitor, entry)
-        return html.thumb("result", entry.id, content, alt, badge=html.number(result.likeness), chosen=entry.id == picked, kind=kind)
+        return html.thumb("result", entry.id, content, alt, badge=html.badge(result.likeness), chosen=entry.id == picked, kind=kind)
 
-    def large(self, visitor: Visitor, entry: Entry, between: tuple[float, float] | None, judge: str) -> str:
-        """The selected picture with what its likeness means and what can be done with it."""
+    def large(self, visitor: Visitor, result: Result, entry: Entry, state: State) -> str:
+        """The selected picture with what its likeness means, what is to be known of it and what can be done with it."""
         language = visitor.language
-        words = html.meaning(entry.likeness, between, judge or entry.judge, language)
+        words = html.likeness(entry.likeness, state.between, state.judge or entry.judge, language)
+        note = f'<p class="facechain-warning">⚠ {escape(translate_all(result.note, language))}</p>' if result.note else ""
         return (
-            f'<div class="facechain-selected">{whole(entry, language)}'
-            f'<p class="facechain-likeness">{escape(words)}</p>{self.actions(visitor, entry, "result")}</div>'
+            f'<div class="facechain-selected">{whole(entry, language)}{words}{note}{self.actions(visitor, entry, "result")}</div>'
         )
 
     def actions(self, visitor: Visitor, entry: Entry, page: str) -> str:

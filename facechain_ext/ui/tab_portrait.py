@@ -172,19 +172,19 @@ class Portrait:
         lacking = next((one for one in self.wires.studio.readiness(visitor.user) if one.needed and not one.there), None)
         if lacking is not None:
             raise BadInput(f"{lacking.sentence} {lacking.advice}".strip())
-        return *self.pictures.start(visitor, self.order(values)), "", "", "", ""
+        return *self.pictures.start(visitor, self.order(visitor, values)), "", "", "", ""
 
     def against(self, visitor: Visitor, values: Sequence[Any]) -> tuple[str, str]:
         """What stands against the people and against the style of the page, each in a sentence or empty."""
         files, person, style = values[:3]
         without = dict(zip(self.fields, values[len(values) - len(self.fields) :], strict=True))["without_lora"]
-        bound = self.styles.found(style) if style else None
+        bound = self.styles.found(visitor, style) if style else None
         who = "" if files or person else "There is neither a photo nor a saved person: drop one to six photos, or choose somebody."
         if bound is None or usable(bound) or without:
             return who, ""
         return who, say("tab.style_refused", visitor.language, name=bound.style.name(visitor.language))
 
-    def order(self, values: Sequence[Any]) -> Order:
+    def order(self, visitor: Visitor, values: Sequence[Any]) -> Order:
         """The values of `inputs` as an order. BadInput."""
         rows = len(self.styles.lora_values)
         pairs = zip(values[7 : 7 + rows : 2], values[8 : 8 + rows : 2], strict=True)
@@ -200,15 +200,15 @@ class Portrait:
             pose_weight=pose_weight,
             loras=loras,
         )
-        return self._ordered(chosen, dict(zip(self.fields, values[7 + rows :], strict=True)))
+        return self._ordered(visitor, chosen, dict(zip(self.fields, values[7 + rows :], strict=True)))
 
-    def _ordered(self, chosen: Chosen, values: Mapping[str, Any]) -> Order:
+    def _ordered(self, visitor: Visitor, chosen: Chosen, values: Mapping[str, Any]) -> Order:
         options = order_values({name: "" if value == NONE else value for name, value in values.items()})
         options["subject"] = meant("subject", options.get("subject", AUTO))
         for name, filled in zip(("prompt", "negative"), chosen.filled, strict=True):
             if chosen.style and options.get(name, "").strip() == filled.strip():
                 options.pop(name, None)  # the style's own words, which the work fits to the person it sees
-        bound = self.styles.found(chosen.style) if chosen.style else None
+        bound = self.styles.found(visitor, chosen.style) if chosen.style else None
         return Order(
             options=from_mapping(MakingOptions, options), photos=pictures_of(self.wires, chosen.files), person=chosen.person,
             style=chosen.style, style_weight=float(chosen.style_weight) if bound and bound.state == "bound" else None,
@@ -248,8 +248,8 @@ class Portrait:
         why = self.wires.studio.poses_possible()
         if why:
             raise BadInput(why)
-        key = next(iter(self.wires.shelf.take(file)), "")
-        image = read(BytesIO(self.wires.shelf.get(key)), name="the pose picture")
+        key, name = next(iter(self.wires.shelf.take(file).items()), ("", ""))
+        image = read(BytesIO(self.wires.shelf.get(key)), name=name)
         seen = self.wires.studio.skeleton(image, (int(width), int(height)))
         language = visitor.language
         pair = [
@@ -269,7 +269,7 @@ class Portrait:
     def steps(self, visitor: Visitor) -> str:
         """Three steps with what is there and what is missing."""
         language, studio = visitor.language, self.wires.studio
-        bound = studio.styles()
+        bound = studio.styles(visitor.user)
         here = sum(map(usable, bound))
         people = self.who.faces(visitor, "")
         demo = html.action(say("tab.step_demo", language), "demo", "1", kind="facechain-secondary") if studio.demo_person() else ""

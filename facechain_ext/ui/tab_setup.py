@@ -11,7 +11,7 @@ import gradio as gr
 from facechain_ext.options import Field, fields_of, from_mapping
 from facechain_ext.ui import tab_html as html
 from facechain_ext.ui.ids import element
-from facechain_ext.ui.studio import Settings
+from facechain_ext.ui.studio import PERSONAL, Settings
 from facechain_ext.ui.tab_portrait import readiness
 from facechain_ext.ui.tab_wires import TAB, Visitor, Wires, good, title
 from facechain_ext.ui.words import choice_label, say, translate_all
@@ -35,6 +35,7 @@ class Setup:
         self.fields = {one.name: one for one in fields_of(Settings)}
         now = self.starts = wires.studio.settings()
         wires.open_door()
+        wires.html("settings-frozen")
         with gr.Row(elem_classes=["facechain-split", "facechain-setup"], equal_height=False):
             with gr.Column(min_width=0, elem_classes=["facechain-list"]):
                 for group, names in GROUPS.items():
@@ -60,17 +61,18 @@ class Setup:
             "sampler": studio.host.samplers, "adapter": lambda: ["auto", *studio.adapters()], "analyser": lambda: list(studio.analysers()),
         }  # fmt: skip
         same: dict[str, Any] = {"value": value, "label": option.label, "elem_id": element(TAB, f"setting-{name}")}
+        info = None if name in GROUPS["defaults"] else option.help  # which the heading says
         if name == "language":
             made = gr.Radio([(choice_label(name, one), one) for one in option.choices], **same, show_label=False, container=False)
         elif name in lists:
             names = list(lists[name]())
-            made = gr.Dropdown(names if value in names else [value, *names], **same, info=option.help)
+            made = gr.Dropdown(names if value in names else [value, *names], **same, info=info)
         elif field.kind is bool:
-            made = gr.Checkbox(**same, info=option.help)
+            made = gr.Checkbox(**same, info=info)
         elif field.kind is str:
-            made = gr.Textbox(**same, info=option.help, max_lines=1)
+            made = gr.Textbox(**same, info=info, max_lines=1)
         else:
-            made = gr.Slider(option.minimum or 0, option.maximum or 1, step=option.step or 1, **same, info=option.help)
+            made = gr.Slider(option.minimum or 0, option.maximum or 1, step=option.step or 1, **same, info=info)
         self.wires.put(f"setting-{name}", made)
 
     @property
@@ -97,7 +99,7 @@ class Setup:
         return good(say("tab.settings_saved", visitor.language)), *self.opened(visitor)
 
     def arrived(self, visitor: Visitor) -> tuple[Any, ...]:
-        """The settings as they are for this visitor, those fixed that are not for them to change, and why."""
+        """The settings as they are for this visitor, those fixed that are not for them to change, and why: above what it is said of."""
         now, fixed = self.wires.studio.settings(visitor.user), self.wires.studio.fixed(visitor.user)
         updates = []
         for name in self.fields:
@@ -105,7 +107,8 @@ class Setup:
             new = {} if value == getattr(self.starts, name) else {"value": value}
             updates.append(gr.update(**new, interactive=name not in fixed))
         why = "".join(html.lead(translate_all(one, visitor.language)) for one in dict.fromkeys(fixed.values()))
-        return *updates, gr.update(interactive=len(fixed) < len(self.fields)), why
+        above, below = (why, "") if any(name in fixed for name in PERSONAL) else ("", why)
+        return *updates, gr.update(interactive=len(fixed) < len(self.fields)), above, below
 
     def opened(self, visitor: Visitor) -> tuple[str, str]:
         """What is there and missing, the folders, and which check is at work."""
@@ -120,7 +123,7 @@ class Setup:
             say("tab.folder_models", language): folders.models, say("tab.folder_loras", language): folders.loras,
             say("tab.folder_results", language): studio.history().folder,
             say("tab.folder_people", language): studio.library(visitor.user).folder,
-            say("tab.folder_styles", language): studio.own_styles().folder,
+            say("tab.folder_styles", language): studio.own_styles(visitor.user).folder,
         }  # fmt: skip
         shown = {key: studio.told(str(value.absolute()), visitor.user) for key, value in known.items() if value}
         return f'<ul class="facechain-ready">{"".join(rows)}</ul>{html.table(shown)}'

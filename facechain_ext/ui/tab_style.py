@@ -26,7 +26,7 @@ NONE = "—"
 """No LoRA: gradio 3.41 cannot show an empty choice."""
 CHIPS = ("all", "installed", "mine", "favourites")
 HEAVIEST = 2.0
-CHANNELS = ("style", "favourites", "more-styles", "delete-style")
+CHANNELS = ("style", "favourites", "more-styles", "delete-style", "export-styles")
 DROPS = {"lora-drop": [".safetensors"], "styles-drop": [".json"]}
 
 
@@ -104,6 +104,8 @@ class Styles:
         with gr.Accordion(say("tab.own_style"), open=False, elem_id=element(TAB, "own-style")):
             wires.state("lora-file", "")
             fixed(html.zone("lora-drop", "tab.lora_drop", "tab.lora_drop_hint"))
+            if wires.studio.door.login:
+                fixed(html.lead(say("tab.lora_shared")))
             wires.html("lora-seen")
             wires.put("own-name", gr.Textbox(label=say("tab.own_name"), max_lines=1, elem_id=element(TAB, "own-name")))
             wires.put(
@@ -117,9 +119,11 @@ class Styles:
             wires.button("own-save", "tab.own_save", size="sm", variant="primary")
             wires.html("own-said")
             wires.trouble("own-trouble")
-            with gr.Row(elem_classes=["facechain-actions"]):
-                wires.button("styles-export", "tab.styles_export", size="sm", min_width=80)
-                fixed(f'<button type="button" class="facechain-action" data-drop="styles-drop">{escape(say("tab.styles_import"))}</button>')
+            fixed(
+                '<div class="facechain-actions">'
+                f"{html.action(say('tab.styles_export'), 'export-styles', '')}"
+                f'<button type="button" class="facechain-action" data-drop="styles-drop">{escape(say("tab.styles_import"))}</button></div>'
+            )
             wires.html("styles-moved")
 
     @property
@@ -149,7 +153,7 @@ class Styles:
         wanted = [wires["lora-file"], wires["own-name"], wires["own-prompt"], wires["own-weight"], wires["negative"]]
         said = [wires["own-said"], wires["lora-seen"], wires["lora-file"], wires["choice"], wires["chip"]]
         then_fresh(wires.on(wires["own-save"].click, self.own_saved, wanted, said, trouble))
-        wires.on(wires["styles-export"].click, self.exported, [], wires.hands, trouble)
+        wires.on(wires["do-export-styles"].change, self.exported, [wires["do-export-styles"]], wires.hands, trouble)
         then_fresh(wires.on(moved.upload, self.imported, [moved], [wires["styles-moved"], moved], trouble))
         gone = wires["do-delete-style"]
         then_fresh(
@@ -168,9 +172,9 @@ class Styles:
         refit = [wires[name] for name in ("subject", "style", "prompt", "filled")]
         wires.on(wires["subject"].change, self.refit, refit, [wires["prompt"], wires["filled"]], wires["style-trouble"])
 
-    def found(self, key: str) -> Bound | None:
+    def found(self, visitor: Visitor, key: str) -> Bound | None:
         """The style of that key with its LoRA."""
-        return next((one for one in self.wires.studio.styles() if one.style.key == key), None)
+        return next((one for one in self.wires.studio.styles(visitor.user) if one.style.key == key), None)
 
     def filtered(self, visitor: Visitor, what: str, value: Any, choice: Choice) -> tuple[Choice, str]:
         """The gallery after a filter was changed."""
@@ -183,7 +187,7 @@ class Styles:
 
     def gallery(self, visitor: Visitor, choice: Choice) -> str:
         """The cards that are to be seen."""
-        fitting = [one for one in self.wires.studio.styles() if fits(one, choice, visitor.language)]
+        fitting = [one for one in self.wires.studio.styles(visitor.user) if fits(one, choice, visitor.language)]
         wanted = sorted(fitting, key=lambda one: not usable(one))  # what can be made stands first
         made = self.wires.studio.history().names(visitor.user, "style")
         cards = [self._card(visitor, one, choice, one.style.key in made) for one in wanted[: choice.amount]]
@@ -214,7 +218,7 @@ class Styles:
     ) -> tuple[Any, ...]:
         """A style was pressed: large, with its weight and words; pressed once more it is put back."""
         key = first_line(sent)
-        bound = None if key == before else self.found(key)
+        bound = None if key == before else self.found(visitor, key)
         words = (fitted(bound, subject), bound.style.negative or NEGATIVE) if bound else ("", NEGATIVE)
         free = [
             text.strip() in ("", was.strip(), NEGATIVE) or bound is not None for text, was in zip((prompt, negative), filled, strict=True)
@@ -227,14 +231,14 @@ class Styles:
 
     def refit(self, visitor: Visitor, subject: str, key: str, prompt: str, filled: tuple[str, str]) -> tuple[Any, Any]:
         """Another subject: the style's words follow, unless they were written anew."""
-        bound = self.found(key)
+        bound = self.found(visitor, key)
         if bound is None or prompt.strip() != filled[0].strip():
             return gr.update(), filled
         return fitted(bound, subject), (fitted(bound, subject), filled[1])
 
     def chosen(self, visitor: Visitor, key: str) -> str:
         """The chosen style, as it is now and in the visitor's language."""
-        return self.large(visitor, self.found(key) if key else None)
+        return self.large(visitor, self.found(visitor, key) if key else None)
 
     def large(self, visitor: Visitor, bound: Bound | None) -> str:
         """The chosen style: picture, name, which LoRA it means, or what stands against it."""
@@ -245,7 +249,7 @@ class Styles:
         cover = (
             html.picture(self.cover(visitor, bound, True), name) or f'<span class="facechain-monogram">{escape(html.monogram(name))}</span>'
         )
-        said = state(bound, language, self.wires.studio.host.folders.loras)
+        said = self.wires.studio.told(state(bound, language, self.wires.studio.host.folders.loras), visitor.user)
         note = f'<p class="facechain-lead">{escape(said)}</p>' if usable(bound) else bad(said, language)
         gone = html.action(
             say("tab.delete_style", language), "delete-style", style.key, ask=say("tab.delete_style_sure", language, name=name)
@@ -268,7 +272,8 @@ class Styles:
         words = ", ".join(seen.triggers)
         parts = [say("tab.lora_good", visitor.language, kind=seen.kind, rank=seen.rank, layers=seen.layers, folder=seen.path.parent)]
         parts.append(say("tab.lora_words", visitor.language, words=words) if words else say("tab.lora_wordless", visitor.language))
-        return good(f"{seen.path.name} — {' '.join(parts)}"), str(seen.path), seen.alias or seen.path.stem, words, gr.update(value=None)
+        said = self.wires.studio.told(f"{seen.path.name} — {' '.join(parts)}", visitor.user)
+        return good(said), str(seen.path), seen.alias or seen.path.stem, words, gr.update(value=None)
 
     def own_saved(self, visitor: Visitor, file: str, name: str, prompt: str, weight: float, negative: str) -> tuple[Any, ...]:
         """The style is kept, with the LoRA that was dropped."""
@@ -279,23 +284,24 @@ class Styles:
         lora: dict[str, Any] = {"lora": Path(file).name, "weight": weight, "hashes": hashes(Path(file))} if file else {"weight": 0.0}
         against = "" if (negative or "").strip() == NEGATIVE else negative
         made = own_style(name or "", prompt or "", negative=against, **lora)
-        self.wires.studio.own_styles().save(made)
+        self.wires.studio.own_styles(visitor.user).save(made)
         return good(say("tab.own_saved", visitor.language, name=made.key)), "", "", Choice(chip="mine"), "mine"
 
-    def exported(self, _visitor: Visitor) -> tuple[str, str]:
+    def exported(self, visitor: Visitor, _sent: str) -> tuple[str, str]:
         """One's own styles as a file to download."""
-        text = self.wires.studio.own_styles().exported()
+        text = self.wires.studio.own_styles(visitor.user).exported()
         return self.wires.hand("styles.json", lambda target: target.write_text(text, encoding="utf-8"))
 
     def imported(self, visitor: Visitor, file: Any) -> tuple[str, Any]:
         """Styles of an exported file are taken in."""
         with received(file) as found:
-            new = self.wires.studio.own_styles().imported(next(iter(found), Path()).read_text(encoding="utf-8", errors="replace"))
+            text = next(iter(found), Path()).read_text(encoding="utf-8", errors="replace")
+        new = self.wires.studio.own_styles(visitor.user).imported(text)
         return good(say("tab.styles_imported", visitor.language, count=len(new))), gr.update(value=None)
 
-    def deleted(self, _visitor: Visitor, sent: str) -> tuple[Any, ...]:
+    def deleted(self, visitor: Visitor, sent: str) -> tuple[Any, ...]:
         """A style of one's own is deleted; its LoRA stays."""
-        self.wires.studio.own_styles().delete(first_line(sent))
+        self.wires.studio.own_styles(visitor.user).delete(first_line(sent))
         return "", "", gr.update(visible=False)
 
 

@@ -33,12 +33,13 @@ def more_photos(wires: Wires, new: Any, files: Sequence[str]) -> list[str]:
     """The photos of a page with those that were dropped, each once; the demo person's give way. BadInput where too many, BadPicture."""
     from facechain_ext.vision.pictures import read
 
-    found = list(dict.fromkeys([*(key for key in files if key in wires.shelf), *wires.shelf.take(new)]))
+    taken = wires.shelf.take(new)
+    found = list(dict.fromkeys([*(key for key in files if key in wires.shelf), *taken]))
     if len(found) > MOST_PHOTOS:
         raise BadInput(f"There are {len(found)} photos: {MOST_PHOTOS} are the most.")
-    for at, photo in enumerate(pictures_of(wires, found), 1):
-        if found[at - 1] not in files:
-            read(BytesIO(photo.data), name=photo.name)  # what is no picture is not taken at all
+    for key, name in taken.items():
+        if key not in files:
+            read(BytesIO(wires.shelf.get(key)), name=name)  # what is no picture is not taken at all, and so has no number
     return found
 
 

@@ -13,11 +13,12 @@ import gradio as gr
 from facechain_ext.errors import FaceChainError
 from facechain_ext.log import log
 from facechain_ext.options import Field, fields_of
-from facechain_ext.ui.gradio_versions import localization, named
+from facechain_ext.ui.controls import arguments
+from facechain_ext.ui.gradio_versions import accepted, localization
 from facechain_ext.ui.ids import element
 from facechain_ext.ui.studio import Studio
 from facechain_ext.ui.traces import Shelf, handed
-from facechain_ext.ui.words import ENGLISH, choice_label, languages, say, translate_all
+from facechain_ext.ui.words import ENGLISH, languages, say, translate_all
 from facechain_ext.workflows.orders import AUTO, MakingOptions
 
 TAB = "tab"
@@ -135,12 +136,6 @@ class Wires:
         return respond
 
 
-def accepted(request: gr.Request | None) -> str | None:
-    """The languages a browser asks for."""
-    headers = getattr(request, "headers", None)  # gradio 3's are no mapping, but know `in` and []
-    return headers["accept-language"] if headers is not None and "accept-language" in headers else None
-
-
 def stay(amount: int) -> tuple[Any, ...]:
     """So many components left as they are."""
     return tuple(gr.update() for _ in range(amount))
@@ -159,18 +154,6 @@ def bad(text: str, language: str) -> str:
 def option_of(name: str) -> Field:
     """The declaration of an option of making."""
     return next(one for one in fields_of(MakingOptions) if one.name == name)
-
-
-def arguments(field: Field, make: Callable[..., Any]) -> dict[str, Any]:
-    """What gradio's component needs to know of an option."""
-    option = field.option
-    found: dict[str, Any] = {"label": option.label, "value": field.default}
-    if make is gr.Slider:
-        found |= {"minimum": option.minimum, "maximum": option.maximum, "step": option.step or 1}
-    if option.choices:
-        pairs = [(choice_label(field.name, one), one) for one in option.choices]
-        found |= named(pairs, field.default) if make is gr.Dropdown else {"choices": pairs}
-    return found
 
 
 def first_line(sent: str | None) -> str:

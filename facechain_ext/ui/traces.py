@@ -118,11 +118,11 @@ class Shelf:
             self._kept.move_to_end(key)
             return self._kept[key]
 
-    def take(self, files: Any) -> list[str]:
-        """Put uploaded files on the shelf; of the files themselves nothing stays. BadPicture."""
+    def take(self, files: Any) -> dict[str, str]:
+        """Put uploaded files on the shelf: their keys, each with its file's name; of the files themselves nothing stays. BadPicture."""
         with received(files) as found:
             try:
-                return [self.put(path.read_bytes()) for path in found]
+                return {self.put(path.read_bytes()): path.name for path in found}
             except OSError as error:
                 raise BadPicture(f"A photo is no longer there ({error.strerror}): drop it here again.") from error
 

@@ -64,7 +64,7 @@ def again(picture: Entry | str, room: Room, user: str) -> Again:
     elif adapter:
         notes.append(f"It was made with the adapter {adapter}, which is not there: another is taken, and the picture will differ.")
     loras = _tags(prompt, but=_tags(options.prompt))
-    style, weight, bare = _style(said.get(STYLE, ""), loras, room.styles(), notes)
+    style, weight, bare = _style(said.get(STYLE, ""), loras, room.styles(user), notes)
     options = replace(options, without_lora=bare)
     person = _person(said, room.library(user), notes)
     pose = None if isinstance(picture, str) else _pose(picture.path)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from facechain_ext.errors import FaceChainError, Interrupted, OutOfMemory, PictureFailed, Skipped
 from facechain_ext.log import log
-from facechain_ext.store.names import NOBODY
 from facechain_ext.store.records import Record
 from facechain_ext.workflows import safety
 from facechain_ext.workflows.infotext import NOTE, info_text, lora_name
@@ -141,9 +140,8 @@ def _kept(plan: Plan, room: Room, user: str, painted: Painted, number: int) -> R
         return _withheld(plan, room, user, painted, number, plan.check.name)
     score = plan.who.judge.score(painted.image)
     entry = _entered(plan, room, user, painted, painted.image, score)
-    if user == NOBODY:
-        _illustrate(plan, room, painted.image)
-    return Result(number=number, seed=painted.seed, entry=entry, likeness=score)
+    _illustrate(plan, room, user, painted.image)
+    return Result(number=number, seed=painted.seed, entry=entry, likeness=score, note=painted.note)
 
 
 def _strict(plan: Plan, picture: Image.Image) -> bool:
@@ -180,13 +178,13 @@ def _entered(
     return room.history().add(lambda path: save_png(shown, path, texts), record)
 
 
-def _illustrate(plan: Plan, room: Room, picture: Image.Image) -> None:
-    """The first picture of a style of one's own becomes its thumbnail; not where people log in, for all of them see it."""
+def _illustrate(plan: Plan, room: Room, user: str, picture: Image.Image) -> None:
+    """The first picture of a style of one's own becomes its thumbnail."""
     if plan.style is None or not plan.style.own or plan.style.thumbnail:
         return
     small = picture.copy()
     small.thumbnail((THUMBNAIL, THUMBNAIL))
-    own = room.own_styles()
+    own = room.own_styles(user)
     try:
         if not own.style(plan.style.key).thumbnail:
             own.illustrate(plan.style.key, png(small))

@@ -129,7 +129,7 @@ class Result:
     """One picture's outcome. number: from 1, in the order of making.
 
     entry: it in the history; None where nothing was kept. withheld: why it is not shown, or ""; failed: why there is none, or "".
-    kept: False for one that was made to choose from and set aside.
+    note: what was done other than ordered, or "". kept: False for one that was made to choose from and set aside.
     """
 
     number: int
@@ -139,6 +139,7 @@ class Result:
     kept: bool = True
     withheld: str = ""
     failed: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,12 +211,12 @@ class Room(Protocol):
         """The results."""
         ...
 
-    def own_styles(self) -> OwnStyles:
-        """The styles of one's own."""
+    def own_styles(self, user: str) -> OwnStyles:
+        """The styles this user saved."""
         ...
 
-    def styles(self) -> tuple[Bound, ...]:
-        """Presets and own styles, each with the LoRA it means."""
+    def styles(self, user: str) -> tuple[Bound, ...]:
+        """Presets and the user's own styles, each with the LoRA it means."""
         ...
 
     def loras(self) -> tuple[Listed, ...]:

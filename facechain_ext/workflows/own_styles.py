@@ -17,7 +17,7 @@ from typing import Any
 
 from facechain_ext.errors import BadInput, CannotWrite
 from facechain_ext.log import log
-from facechain_ext.store.names import part
+from facechain_ext.store.names import part, place_of
 from facechain_ext.store.pictures import delete, place
 from facechain_ext.workflows.styles import Style
 
@@ -78,8 +78,10 @@ class OwnStyles:
             delete(path)
 
     def exported(self, names: Iterable[str] | None = None) -> str:
-        """Some styles, or all, as one JSON text; LoRA files are named in it, not held."""
+        """Some styles, or all, as one JSON text; LoRA files are named in it, not held. BadInput where there are none."""
         chosen = self.styles() if names is None else [self.style(name) for name in names]
+        if not chosen:
+            raise BadInput("There is no style of your own to give away: save one first.")
         return json.dumps({"kind": KINDS, "version": VERSION, "styles": [mapping_of(one) for one in chosen]}, ensure_ascii=False, indent=1)
 
     def imported(self, text: str) -> tuple[Style, ...]:
@@ -110,6 +112,13 @@ class OwnStyles:
         except (OSError, ValueError, RecursionError, BadInput) as error:
             log.warning("%s is no style that can be read and is left out: %s", path, error)
             return None
+
+
+def styles_of(user: str, folder: Path) -> OwnStyles:
+    """The styles of a user alone; the LoRAs they mean are everybody's. BadInput where it is not said whose."""
+    if not user:
+        raise BadInput("Styles are kept per user: say whose they are.")
+    return OwnStyles(place_of(user, folder))
 
 
 def own_style(name: str, prompt: str, *, lora: str = "", weight: float = 0.8, negative: str = "", hashes: tuple[str, ...] = ()) -> Style:

@@ -25,10 +25,11 @@ LONGEST_SIDE = 2000
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A picture file's bytes and what to call it."""
+    """A picture file's bytes and what to call it. file: its name, where somebody is told that it cannot be read; kept nowhere."""
 
     data: bytes = field(repr=False)
     name: str
+    file: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,11 @@ def opened(photos: Sequence[Picture]) -> list[Photo]:
     """Photos as RGB, upright, at most as large as is of use. BadPicture."""
     from facechain_ext.vision.pictures import read, shrink
 
-    return [Photo(image=shrink(read(BytesIO(photo.data), name=photo.name), LONGEST_SIDE), name=photo.name) for photo in photos]
+    called = [f"{photo.name} ({photo.file})" if photo.file else photo.name for photo in photos]
+    return [
+        Photo(image=shrink(read(BytesIO(photo.data), name=name), LONGEST_SIDE), name=photo.name)
+        for photo, name in zip(photos, called, strict=True)
+    ]
 
 
 def head_crop(analyser: FaceAnalyser, image: Image.Image, face: Face) -> np.ndarray:

@@ -57,7 +57,7 @@ class Plan:
 def planned(order: Order, room: Room, user: str) -> Plan:
     """Look at the person and the words, and say what is to be painted. Any FaceChainError; nothing is painted yet."""
     options = order.options
-    style = _style(order, room.styles())
+    style = _style(order, room.styles(user))
     loras = _loras(order, style, room.loras())
     adapter = room.adapter(options.adapter)
     eyes = Eyes(analyser=room.analyser(options.analyser), encoder=room.encoder(adapter), adapter=adapter)

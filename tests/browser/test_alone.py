@@ -179,5 +179,5 @@ def test_an_error_is_shown_where_it_belongs(visit, tmp_path):
     page.shot("alone-error")
     (tmp_path / "text.png").write_text("no picture")
     page.give("drop", tmp_path / "text.png")
-    page.says("who-trouble", "photo 2 is not a picture")
+    page.says("who-trouble", "text.png is not a picture")
     assert page.page.locator(".facechain-photo").count() == 1, "what is no picture is not taken"

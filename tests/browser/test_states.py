@@ -66,7 +66,7 @@ def test_what_is_no_picture_is_said_on_the_first_visit_too(empty, visit, tmp_pat
     (tmp_path / "notes.txt").write_text("hello")
     page = visit()
     page.give("drop", tmp_path / "notes.txt")
-    assert "is not a picture" in page.see("#facechain-tab-who-trouble .facechain-warning").inner_text()
+    assert "notes.txt is not a picture" in page.see("#facechain-tab-who-trouble .facechain-warning").inner_text()
     assert not page.page.locator(".facechain-steps").is_visible()
     page.shot("no-picture")
 
@@ -365,8 +365,27 @@ def test_settings_that_are_somebody_elses_cannot_be_touched(lived_in, visit):
     page.says("settings-fixed", why)
     assert page.part("setting-outputs").locator("input, textarea").first.is_disabled()
     assert page.part("setting-check").locator("input").is_disabled()
+    assert styled(page, "#facechain-tab-setting-outputs :is(input, textarea)", "borderTopStyle") == "dashed"
+    assert styled(page, "#facechain-tab-setting-adapter .wrap:has(> .wrap-inner)", "borderTopStyle") == "dashed"
+    assert styled(page, "#facechain-tab-setting-adapter input", "borderTopWidth") == "0px", "a list has one line around it"
     page.number("setting-steps", 12)
     page.part("settings-save").click()
     page.says("settings-said", "The settings are kept")
     assert lived_in.settings().steps == 12
     page.shot("settings-fixed")
+
+
+def test_what_is_chosen_is_seen_where_nothing_can_be_changed(lived_in, visit):
+    lived_in.frozen = dict.fromkeys(("language", "steps", "sampler", "weight", "check", "adapter", "analyser", "outputs"), "Frozen.")
+    page = visit()
+    page.turn(3)
+    page.says("settings-frozen", "Frozen.")
+    chosen, other = (f"#facechain-tab-setting-language input{which}" for which in (":checked", ":not(:checked)"))
+    assert styled(page, chosen, "backgroundColor") != styled(page, other, "backgroundColor")
+    assert page.part("settings-save").is_disabled()
+    page.shot("settings-frozen")
+
+
+def styled(page, selector: str, name: str) -> str:
+    """How something is drawn."""
+    return page.page.evaluate("([selector, name]) => getComputedStyle(document.querySelector(selector))[name]", [selector, name])

@@ -7,7 +7,7 @@ from pathlib import Path
 from facechain_ext.store.history import History
 from facechain_ext.store.library import Library, library_of
 from facechain_ext.workflows.infotext import parse_info
-from facechain_ext.workflows.own_styles import OwnStyles
+from facechain_ext.workflows.own_styles import OwnStyles, styles_of
 
 
 class Kept:
@@ -21,5 +21,5 @@ class Kept:
     def history(self) -> History:
         return History(self.folder / "outputs", parse_info)
 
-    def own_styles(self) -> OwnStyles:
-        return OwnStyles(self.folder / "styles")
+    def own_styles(self, user: str) -> OwnStyles:
+        return styles_of(user, self.folder / "styles")

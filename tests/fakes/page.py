@@ -16,7 +16,7 @@ from typing import Any
 
 HOST_BOUND = (
     "settings", "script", "api", "xyz", "loaded", "analysis", "answers", "panel", "pasting", "gradio_versions", "inner", "accounts",
-    "studio_webui",
+    "studio_webui", "controls",
     "tab", "tab_wires", "tab_who", "tab_style", "tab_pictures", "tab_portrait", "tab_history", "tab_people", "tab_setup", "traces",
 )  # fmt: skip
 """Our modules that hold on to the host's from the moment they are imported."""

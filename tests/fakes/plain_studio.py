@@ -130,8 +130,8 @@ class FakeStudio(Kept):
         self.looked: list[dict[str, Any]] = []
         self.kept, self.door = Settings(), Door()
 
-    def styles(self) -> tuple[Bound, ...]:
-        return bind([*presets(), *self.own_styles().styles()], self.loras())
+    def styles(self, user: str) -> tuple[Bound, ...]:
+        return bind([*presets(), *self.own_styles(user).styles()], self.loras())
 
     def loras(self) -> tuple[Listed, ...]:
         return tuple(self.host.listed_loras())

@@ -89,6 +89,7 @@ class FlatHost:
         self.trouble = {seed: list(errors) for seed, errors in (trouble or {}).items()}
         self.folders = Folders(models=Path("models"))
         self.asked: list[Paint] = []
+        self.noted: dict[int, str] = {}
         self.closed = 0
 
     def paint(self, request: Paint, report: Report | None = None) -> Generator[Painted, None, None]:
@@ -103,7 +104,8 @@ class FlatHost:
                 for seed in seeds:
                     if self.trouble.get(seed):
                         raise self.trouble[seed].pop(0)
-                yield from (Painted(image=flat(self.colours[seed - self.start]), seed=seed) for seed in seeds)
+                for seed in seeds:
+                    yield Painted(image=flat(self.colours[seed - self.start]), seed=seed, note=self.noted.get(seed, ""))
         finally:
             self.closed += 1
 
@@ -185,8 +187,8 @@ class FakeRoom(Kept):
     def loras(self) -> tuple[Listed, ...]:
         return tuple(self.host.listed_loras())
 
-    def styles(self):
-        return bind((*self.own_styles().styles(), *presets()), self.loras())
+    def styles(self, user: str):
+        return bind((*self.own_styles(user).styles(), *presets()), self.loras())
 
     def checker(self) -> ColourCheck | None:
         return self.check

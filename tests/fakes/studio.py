@@ -28,13 +28,14 @@ from facechain_ext.ui.studio import Ready, Settings
 from facechain_ext.workflows.infotext import parse_info
 from facechain_ext.workflows.looking import Seen
 from facechain_ext.workflows.orders import AUTO, MakingOptions, Order, Picture, Result
-from facechain_ext.workflows.own_styles import OwnStyles
+from facechain_ext.workflows.own_styles import OwnStyles, styles_of
 from facechain_ext.workflows.styles import Bound, bind, presets
 
 SIDE = 256
 ANNA, BEN = 11, 23
 JUDGE = "the judge of drawn people"
 BETWEEN = (0.58, 0.71)
+LIKENESS: tuple[float | None, ...] = (0.62, 0.49, 0.68, 0.71, 0.55, 0.60)
 
 
 def drawn(who: int, look: int, side: int = SIDE) -> Image.Image:
@@ -149,9 +150,9 @@ class FakeJobs:
         number = state.picture
         result = Result(number=number, seed=state.order.options.seed + number - 1, failed=failed)
         if not failed:
-            likeness = (0.62, 0.49, 0.68, 0.71, 0.55, 0.60)[(number - 1) % 6]
+            likeness = LIKENESS[(number - 1) % len(LIKENESS)]
             entry = self.studio.keep(state.user, state.order, number, likeness)
-            result = replace(result, entry=entry, likeness=likeness)
+            result = replace(result, entry=entry, likeness=likeness, note=self.studio.noted)
         results = (*state.results, result)
         if number < state.pictures:
             return replace(state, picture=number + 1, step=0, results=results)
@@ -172,6 +173,7 @@ class FakeStudio:
             Listed(name="film", file="film.safetensors"),
         ]
         self.failing: dict[int, str] = {}
+        self.noted = ""
         self.error = ""
         self.notes: tuple[str, ...] = ()
         self.missing: tuple[str, ...] = ()
@@ -230,11 +232,11 @@ class FakeStudio:
     def history(self) -> History:
         return self._history
 
-    def own_styles(self) -> OwnStyles:
-        return OwnStyles(self.folder / "styles")
+    def own_styles(self, user: str) -> OwnStyles:
+        return styles_of(user, self.folder / "styles")
 
-    def styles(self) -> tuple[Bound, ...]:
-        return bind([*self.own_styles().styles(), *presets()], self.listed)
+    def styles(self, user: str) -> tuple[Bound, ...]:
+        return bind([*self.own_styles(user).styles(), *presets()], self.listed)
 
     def loras(self) -> tuple[Listed, ...]:
         return tuple(self.listed)

@@ -183,6 +183,10 @@ class Sampling:
             script.process(p)
         x = self._pass(p, p.steps)
         if getattr(p, "enable_hr", False) and not self.state.interrupted:
+            from modules import shared
+
+            for one in (one for one in shared.sd_upscalers if one.name == p.hr_upscaler):  # type: ignore[attr-defined]
+                one.scaler.upscale(_picture(x[0]), p.hr_scale, one.data_path)  # type: ignore[attr-defined]
             p.is_hr_pass = True
             x = self._pass(p, p.hr_second_pass_steps or p.steps)  # type: ignore[attr-defined]
             p.is_hr_pass = False
@@ -250,14 +254,19 @@ def network(name: str, file: str, alias: str = "", hash: str = "") -> SimpleName
 
 
 class Scaler:
-    """An upscaler's worker: sides are cut to multiples of 8; ends early when the host is interrupted."""
+    """An upscaler's worker: sides are cut to multiples of 8. Without its file it gives the picture back, and another way is taken."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[float, str | None]] = []
+        self.there = True
 
     def upscale(self, img: Image.Image, scale: float, selected_model: str | None = None) -> Image.Image:
         self.asked.append((scale, selected_model))
-        return img.resize([int(side * scale // 8 * 8) for side in img.size], Image.Resampling.NEAREST)
+        self.scale = scale
+        return self.do_upscale(img, selected_model).resize([int(side * scale // 8 * 8) for side in img.size], Image.Resampling.NEAREST)
+
+    def do_upscale(self, img: Image.Image, selected_model: str | None) -> Image.Image:
+        return img.resize([int(side * self.scale) for side in img.size], Image.Resampling.NEAREST) if self.there else img
 
 
 def upscaler(name: str, path: str | None = None) -> SimpleNamespace:

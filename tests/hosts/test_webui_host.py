@@ -119,6 +119,31 @@ def test_a_finished_picture_is_restored_and_enlarged_by_the_hosts_own(host, modu
     assert larger.image.size == (128, 256) and modules.shared.sd_upscalers[1].scaler.asked == [(2, None)]
 
 
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("kind", ["finish", "hires", "both"])
+def test_an_upscaler_that_does_nothing_is_noted_beside_the_picture(host, modules, kind, there):
+    """The host says so in its console alone, and enlarges by Lanczos."""
+    scaler, named = modules.shared.sd_upscalers[3].scaler, {"scale": 2, "upscaler": "R-ESRGAN 4x+"}
+    scaler.there = there
+    asked = {"finish": Finish(**named), "hires": Hires(**named)}
+    pictures = list(host.paint(request(count=2, batch=2, **(asked if kind == "both" else {kind: asked[kind]}))))
+    assert len(pictures) == 2 and len(scaler.asked) == {"finish": 2, "hires": 1, "both": 3}[kind]
+    said = "" if there else webui_painting.NOT_LOADED.format(name="R-ESRGAN 4x+")
+    assert [one.note for one in pictures] == [said, said], "once, also where both passes wanted it"
+    assert "do_upscale" not in vars(scaler), "the host's object is as it was"
+
+
+def test_the_hosts_upscaler_is_as_it_was_after_an_error_too(modules):
+    scaler = modules.shared.sd_upscalers[3].scaler
+    scaler.do_upscale = another = lambda picture, path: picture  # an extension's, say
+    with pytest.raises(ZeroDivisionError), webui_painting.upscaling("R-ESRGAN 4x+") as idle:
+        scaler.do_upscale(Image.new("RGB", (8, 8)), None)
+        raise ZeroDivisionError
+    assert scaler.do_upscale is another and idle == ["R-ESRGAN 4x+"]
+    with webui_painting.upscaling("Latent") as idle:
+        assert idle == []
+
+
 def test_a_finish_that_cannot_be_is_said(host, modules):
     with pytest.raises(BadInput, match="no face restoration 'GFPGANs': did you mean 'GFPGAN'"):
         list(host.paint(request(finish=Finish(restorer="GFPGANs"))))

@@ -212,6 +212,23 @@ def test_two_processes_share_a_folder(library):
     assert len(library.people()) == 21 and not list(library.folder.glob("*.partial"))
 
 
+@pytest.mark.parametrize("replace", [True, False])
+def test_who_replaces_is_not_refused_for_somebody_who_was_quicker(library, monkeypatch, replace):
+    write = Library._write
+
+    def late(self, target, *what, **how):
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(b"of another process, since this one looked")
+        write(self, target, *what, **how)
+
+    monkeypatch.setattr(Library, "_write", late)
+    if replace:
+        assert library.add("Anna", addition(), replace=True).photos == ("aa", "bb")
+    else:
+        with pytest.raises(BadInput, match="called Anna already"):
+            library.add("Anna", addition())
+
+
 def test_without_hard_links_it_is_saved_too(library, monkeypatch):
     import os
 

@@ -406,6 +406,22 @@ def test_a_lora_becomes_a_style_of_ones_own(client, studio):
     assert [one["key"] for one in back["styles"]] == ["Velvet"]
 
 
+def test_styles_are_their_users_own_and_loras_everybodys(client):
+    eve = {"who": "eve"}
+    told(client.post("loras", params={"name": "velvet.safetensors"}, content=lora(), headers=FILE))
+    told(client.post("styles", json={"name": "Velvet", "prompt": "velvet", "lora": "velvet.safetensors"}))
+    own = [[one["key"] for one in told(client.get("styles", headers=who))["styles"] if one["own"]] for who in ({}, eve)]
+    assert own == [["Velvet"], []]
+    assert [one["name"] for one in told(client.get("loras", headers=eve))["loras"]] == ["velvet"]
+    for method, path in (("DELETE", "styles/Velvet"), ("GET", "styles/export?name=Velvet")):
+        assert "no style 'Velvet' of your own" in refused(client.request(method, path, headers=eve)), path
+    made = told(client.post("styles", json={"name": "Velvet", "prompt": "mine", "lora": "velvet.safetensors"}, headers=eve))
+    assert (made["prompt"], made["state"]) == ("mine", "bound")
+    exported = client.get("styles/export", headers=eve)
+    told(client.delete("styles/Velvet", headers=eve))
+    assert [one["key"] for one in told(client.post("styles/import", content=exported.content, headers=FILE))["styles"]] == ["Velvet (2)"]
+
+
 def test_the_presets_are_listed_with_what_is_missing(client):
     found = told(client.get("styles"))["styles"]
     assert len(found) == 76 and {one["state"] for one in found} >= {"missing", "none"} and all(one["lora"] is None for one in found)

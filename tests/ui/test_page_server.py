@@ -49,6 +49,13 @@ def test_what_describes_the_api_asks_for_the_log_in_too(visitors, path):
         assert "/facechain/v1/portrait" in known.json()["paths"]
 
 
+def test_what_describes_the_api_asks_nobody_else_for_anything(visitors):
+    """Plain text fetches nothing, whatever stands in it."""
+    told = visitors({}).get("/docs")
+    assert told.headers["content-type"] == "text/plain; charset=utf-8"
+    assert told.text.startswith("# The API") and "/openapi.json" in told.text
+
+
 def test_other_websites_get_nothing(visitors):
     client = visitors({})
     assert client.get(STYLES, headers={"Origin": "http://testserver"}).status_code == 200
@@ -97,10 +104,15 @@ def test_whom_the_machine_belongs_to(host, accounts, open, owners):
 def test_people_saved_before_there_were_log_ins_are_pointed_at(capsys, tmp_path):
     (tmp_path / "people").mkdir()
     (tmp_path / "people" / "Anna.safetensors").write_bytes(b"x")
+    (tmp_path / "styles").mkdir()
+    for name in ("mine", "other"):
+        (tmp_path / "styles" / f"{name}.json").write_text("{}")
     Ready("127.0.0.1", 7870, {}, tmp_path, open=False).say()
     assert "without a log-in" not in capsys.readouterr().err
     Ready("127.0.0.1", 7870, {"ada": "x"}, tmp_path, open=False).say()
-    assert f"1 people saved without a log-in lie in {tmp_path / 'people'}" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"1 people saved without a log-in lie in {tmp_path / 'people'}" in said
+    assert f"2 styles saved without a log-in lie in {tmp_path / 'styles'}" in said and str(tmp_path / "styles" / "users" / "NAME") in said
 
 
 def test_a_port_that_is_taken_is_said():

@@ -145,6 +145,17 @@ def test_photos_that_are_of_no_use_are_told_before_a_picture_is_made(shown, nois
     assert "⚠" not in shown.text("line")
 
 
+@pytest.mark.parametrize(
+    ("language", "said"), [("en", "photo 2 (notes.txt) is not a picture"), (CHINESE, "照片 2 (notes.txt) 不是可读取的图片")]
+)
+def test_what_is_no_picture_is_called_by_its_name(built, tmp_path, language, said):
+    (tmp_path / "notes.txt").write_text("hello")
+    shown = Shown(built, language)
+    shown.set("photos", 1, [str(ASTRONAUT), str(tmp_path / "notes.txt")])
+    shown.press("analyse", 1)
+    assert said in shown.text("cards", 1)
+
+
 def enable(shown: Shown) -> None:
     switch = next(one for one in Page.made if one.kind == "Checkbox" and one.label == "FaceChain")
     shown.values[switch] = True
@@ -186,13 +197,27 @@ def test_why_the_last_picture_lacks_the_face_is_told(shown):
 
     enable(shown)
     shown.set("photos", 1, [str(ASTRONAUT)])
-    last_trouble["txt2img"] = "No face found in photo 1."
+    last_trouble["local", "txt2img"] = "No face found in photo 1."
     shown.press("ended")
     shown.press("refresh")  # the page does this by itself, for instance when the checkpoint's name changes
     assert "The last picture was made without the face: No face found in photo 1." in shown.text("line")
     shown.set("weight", 1, 0.7)
     shown.press("refresh")
     assert "last picture" not in shown.text("line")
+
+
+def test_why_a_picture_lacks_the_face_is_told_to_nobody_else(shown):
+    from facechain_ext.ui.script import last_trouble
+
+    enable(shown)
+    shown.set("photos", 1, [str(ASTRONAUT)])
+    last_trouble["ada", "txt2img"] = "No face found in photo 1."
+    for user, told in (("eve", False), ("ada", True)):
+        shown.visitor.username = user
+        shown.press("ended")
+        assert ("No face found" in shown.text("line")) is told, user
+        shown.press("refresh")
+        assert ("No face found" in shown.text("line")) is told, user
 
 
 def test_values_that_cannot_be_are_told_and_kept(shown):

@@ -239,7 +239,7 @@ def test_the_picture_is_made_and_the_reason_told_everywhere(kind, script, attach
     from facechain_ext.ui.script import last_trouble
 
     reason = p.extra_generation_params["FaceChain error"]
-    assert says in reason and says in caplog.text and says in last_trouble["txt2img"] and says in p.comments[0]
+    assert says in reason and says in caplog.text and says in last_trouble["local", "txt2img"] and says in p.comments[0]
     assert attached.calls[-1] == ("release", p)
     if kind != "while sampling":
         assert attached.plans == []
@@ -266,12 +266,23 @@ def test_trouble_is_forgotten_with_the_next_picture(script, attached):
 
     attached.unsupported = "This checkpoint is SDXL."
     Processing(script, asked()).run(X)
-    assert last_trouble == {"txt2img": "This checkpoint is SDXL."}
+    assert last_trouble == {("local", "txt2img"): "This checkpoint is SDXL."}
     run(script, asked())  # over the API: nobody looks at the panel
     attached.unsupported = None
     p = Processing(script, asked())
     p.run(X)
     assert last_trouble == {} and "FaceChain error" not in p.extra_generation_params and len(attached.plans) == 1
+
+
+def test_trouble_is_its_users_alone(script, attached, host):
+    from facechain_ext.ui.script import last_trouble
+
+    host.shared.cmd_opts.gradio_auth = "ada:secret,eve:word"
+    attached.unsupported = "This checkpoint is SDXL."
+    Processing(script, asked(), user="ada").run(X)
+    attached.unsupported = None
+    Processing(script, asked(), user="eve").run(X)
+    assert last_trouble == {("ada", "txt2img"): "This checkpoint is SDXL."}
 
 
 def test_after_a_crash_the_next_generation_begins_clean(script, attached):

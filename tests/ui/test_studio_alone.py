@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from facechain_ext.app import App, Choice, completed
 from facechain_ext.errors import BadInput, BadWeights, CannotWrite, NoFace, NotAllowed
+from facechain_ext.store.names import NOBODY
 from facechain_ext.store.records import Wanted
 from facechain_ext.ui.door import Door
 from facechain_ext.ui.jobs import State
@@ -163,17 +164,18 @@ def test_a_lora_is_dropped_in_bound_and_used(studio, photo, tmp_path) -> None:
     )
     (listed,) = studio.loras()
     assert (listed.name, listed.alias) == ("my look", "look_of_mine")
-    studio.own_styles().save(own_style("Glow", "glow, neon", lora="my look.safetensors", weight=0.9, hashes=(sha256(made.path),)))
-    assert next(one for one in studio.styles() if one.style.key == "Glow").state == "bound"
+    studio.own_styles(NOBODY).save(own_style("Glow", "glow, neon", lora="my look.safetensors", weight=0.9, hashes=(sha256(made.path),)))
+    assert next(one for one in studio.styles(NOBODY) if one.style.key == "Glow").state == "bound"
     state = done(studio, order(studio, photo, prompt="", style="Glow"), studio.user(None))
     entry = state.results[0].entry
     assert entry is not None and entry.style == "Glow" and entry.loras == (("my look", 0.9),)
-    assert studio.own_styles().style("Glow").thumbnail.startswith(b"\x89PNG")
+    assert studio.own_styles(NOBODY).style("Glow").thumbnail.startswith(b"\x89PNG")
     made.path.rename(made.path.with_name("renamed.safetensors"))
-    bound = next(one for one in studio.styles() if one.style.key == "Glow")
+    bound = next(one for one in studio.styles(NOBODY) if one.style.key == "Glow")
     assert bound.lora is not None and (bound.lora.name, bound.how) == ("renamed", "hash")
     Path(bound.lora.file).unlink()
-    assert "needs the LoRA my look.safetensors, which is not there" in done(studio, order(studio, photo, prompt="", style="Glow")).error
+    state = done(studio, order(studio, photo, prompt="", style="Glow"), NOBODY)
+    assert "needs the LoRA my look.safetensors, which is not there" in state.error
 
 
 def test_what_is_no_lora_is_refused_and_not_kept(studio, tmp_path) -> None:
@@ -220,6 +222,12 @@ def _demo_studio(folder: Path, *, drawn: bool) -> StudioAlone:
     app = App(Choice(models=folder / "models", scratch=Path(demo()[0]).parent))
     app.drawn = drawn
     return StudioAlone(app, folder / "data")
+
+
+@pytest.mark.parametrize("drawn", [True, False])
+def test_networks_that_paint_noise_are_not_called_there(tmp_path, drawn) -> None:
+    found = [_ready(_demo_studio(tmp_path, drawn=drawn))[name] for name in ("checkpoint", "adapter", "encoder")]
+    assert [(one.there, one.needed) for one in found] == [(drawn, drawn)] * 3, "and nothing that is missing keeps them from painting"
 
 
 def test_random_networks_look_at_photographs(tmp_path, photo) -> None:
@@ -289,7 +297,7 @@ def test_another_adapter_is_chosen_by_name_with_the_encoder_beside_it(studio, tm
 def test_each_thing_is_loaded_once(studio) -> None:
     assert studio.adapter("auto") is studio.adapter("auto") and studio.analyser("auto") is studio.analyser("auto")
     assert studio.encoder(studio.adapter("auto")) is studio.encoder(studio.adapter("auto"))
-    assert studio.styles() is studio.styles()
+    assert studio.styles(NOBODY) is studio.styles(NOBODY)
 
 
 def test_who_is_logged_in_has_a_history_of_their_own(studio) -> None:

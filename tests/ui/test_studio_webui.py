@@ -181,12 +181,12 @@ def test_a_dropped_lora_is_the_hosts_at_once(host, studio, models, tmp_path):
     file = write(tmp_path / "velvet.safetensors", KOHYA)
     made = studio.install_lora(file)
     assert made.path == models / "Lora" / "velvet.safetensors" and [one.name for one in studio.loras()] == ["velvet"]
-    studio.own_styles().save(own_style("Mine", "velvet", lora="velvet.safetensors", hashes=hashes(file)))
-    assert next(one for one in studio.styles() if one.style.key == "Mine").state == "bound" and len(studio.styles()) == 77
+    studio.own_styles(NOBODY).save(own_style("Mine", "velvet", lora="velvet.safetensors", hashes=hashes(file)))
+    assert next(one for one in studio.styles(NOBODY) if one.style.key == "Mine").state == "bound" and len(studio.styles(NOBODY)) == 77
     (models / "Lora" / "velvet.safetensors").rename(models / "Lora" / "renamed.safetensors")
     host.networks.available_networks.clear()
     host.networks.list_available_networks()
-    again = next(one for one in studio.styles() if one.style.key == "Mine")
+    again = next(one for one in studio.styles(NOBODY) if one.style.key == "Mine")
     assert (again.state, again.how) == ("bound", "hash") and again.lora is not None and again.lora.name == "renamed"
     with pytest.raises(UnsupportedModel):
         studio.install_lora(write(tmp_path / "xl.safetensors", {"lora_te1_text_model_x.lora_down.weight": (4, 2048),
@@ -195,9 +195,9 @@ def test_a_dropped_lora_is_the_hosts_at_once(host, studio, models, tmp_path):
 
 
 def test_styles_are_bound_anew_only_after_a_change(studio, tmp_path):
-    assert studio.styles() is studio.styles()
+    assert studio.styles(NOBODY) is studio.styles(NOBODY)
     studio.install_lora(write(tmp_path / "mengwa.safetensors", KOHYA))
-    assert studio.styles() is studio.styles()
+    assert studio.styles(NOBODY) is studio.styles(NOBODY)
 
 
 # what is missing

@@ -16,8 +16,10 @@ from facechain_ext.errors import NoFace
 from facechain_ext.store.names import NOBODY
 from facechain_ext.store.records import Wanted
 from facechain_ext.ui.door import Door
+from facechain_ext.workflows.own_styles import own_style
 from tests.fakes.page import Page, Request
-from tests.fakes.studio import ANNA, BEN, FakeStudio, photo
+from tests.fakes.studio import ANNA, BEN, FakeStudio, drawn, photo
+from tests.ui.test_api_studio import lora
 
 
 class Visit:
@@ -224,6 +226,40 @@ def test_words_of_ones_own_go_with_the_order(visit):
     assert visit.order().options.prompt == "in a garden"
 
 
+def test_what_was_done_other_than_ordered_stands_beside_the_picture(visit):
+    visit.studio.noted = "The WebUI could not load the upscaler <x> and enlarged the picture by Lanczos instead: look."
+    visit.do("person", "Anna")
+    visit.set("count", 1)
+    visit.press("make")
+    for _ in range(9):
+        visit.press("tick")
+    assert '<p class="facechain-warning">⚠ The WebUI could not load the upscaler &lt;x&gt; and enlarged' in visit["results"]
+
+
+def test_a_picture_without_a_face_is_not_passed_off_as_a_good_one(visit, monkeypatch):
+    monkeypatch.setattr("tests.fakes.studio.LIKENESS", (None, 0.62))
+    visit.do("person", "Anna")
+    visit.set("count", 1)
+    visit.press("make")
+    for _ in range(9):
+        visit.press("tick")
+    faceless = '<p class="facechain-warning">⚠ No face was found in this picture.</p>'
+    assert faceless in visit["results"] and 'alt="Picture 1: no face was found in it"' in visit["results"]
+    assert '<span class="facechain-badge">⚠</span>' in visit["results"]
+    visit.do("entry", 1)
+    assert faceless in visit["entry-shown"] and "facechain-likeness" not in visit["entry-shown"]
+
+
+def test_why_a_picture_of_the_history_is_blurred_is_said(visit, studio):
+    """It has no likeness either, but not for want of a face."""
+    from facechain_ext.store.records import Record
+
+    info = "a portrait\nSteps: 20, Seed: 1, FaceChain withheld: the eyes, Version: FaceChain"
+    studio.history().add(drawn(BEN, 1), Record(user=NOBODY, info=info, prompt="a portrait", seed=1, person="", style="", likeness=None))
+    visit.do("entry", 1)
+    assert "the check for nudity (the eyes) objected to it" in visit["entry-shown"] and "No face" not in visit["entry-shown"]
+
+
 def test_a_job_is_watched_to_its_end(visit):
     visit.do("person", "Anna")
     visit.set("count", 3)
@@ -344,12 +380,14 @@ def test_people_are_renamed_merged_and_deleted(visit):
     visit.set("new-name", "Annie")
     visit.press("rename")
     assert visit["shown"] == "Annie" and [one.name for one in visit.studio.library(NOBODY).people()] == ["Annie", "Ben"]
+    assert visit.tab.wires["merge-row"].visible
     visit.press("merge")
     assert "Choose who" in visit["people-trouble"]
     visit.set("merge-with", "Ben")
     visit.press("merge")
     (one,) = visit.studio.library(NOBODY).people()
     assert one.name == "Annie" and len(one.photos) == 2 and "Ben is part of Annie now" in visit["people"]
+    assert visit.tab.wires["person-box"].visible and not visit.tab.wires["merge-row"].visible, "there is nobody to be the same person as"
     visit.do("delete-person", "Annie")
     assert visit.studio.library(NOBODY).people() == [] and not visit.tab.wires["person-box"].visible
 
@@ -360,15 +398,17 @@ def test_people_and_styles_travel_as_files(visit):
     visit.drop("people-drop", Path(visit["handed"]))
     assert visit["people-trouble"] == ""
     assert [one.name for one in visit.studio.library(NOBODY).people()] == ["Anna", "Ben"] and "Taken in: Anna" in visit["people"]
+    visit.do("export-styles")
+    assert "no style of your own to give away" in visit["own-trouble"]
     visit.set("own-name", "Mine")
     visit.set("own-prompt", "in fog")
     visit.press("own-save")
     assert "Mine is among your styles" in visit["own-said"] and visit["chip"] == "mine" and visit["styles"].count("facechain-tile") == 1
-    visit.press("styles-export")
+    visit.do("export-styles")
     visit.do("delete-style", "Mine")
-    assert visit.studio.own_styles().styles() == ()
+    assert visit.studio.own_styles(NOBODY).styles() == ()
     visit.drop("styles-drop", Path(visit["handed"]))
-    assert [one.key for one in visit.studio.own_styles().styles()] == ["Mine"]
+    assert [one.key for one in visit.studio.own_styles(NOBODY).styles()] == ["Mine"]
 
 
 def test_a_large_picture_is_shown_smaller_and_saved_as_it_is(visit, studio, monkeypatch):
@@ -446,7 +486,10 @@ def test_settings_that_are_not_ones_own_are_shown_and_cannot_be_changed(visit):
     assert (visit.studio.settings().check, visit.studio.settings().steps, visit["settings-trouble"]) == (False, 12, "")
     visit.request.headers["accept-language"] = "zh"
     visit.press("arrive")
-    assert "只有第一个账户 anna 可以更改此项" in visit["settings-fixed"]
+    assert "只有第一个账户 anna 可以更改此项" in visit["settings-fixed"] and visit["settings-frozen"] == ""
+    visit.studio.frozen = {"language": "All is frozen.", "check": "All is frozen."}
+    visit.press("arrive")
+    assert "All is frozen." in visit["settings-frozen"] and visit["settings-fixed"] == "", "above the first thing it is said of"
 
 
 @pytest.mark.parametrize(("door", "lines"), [(Door(), 0), (Door(exposed=True), 3), (Door(exposed=True, login=True, owners=("a",)), 0)])
@@ -471,6 +514,28 @@ def test_everybody_sees_their_own_people(studio):
     assert "No saved person" in eve["who-trouble"] and eve["person"] == ""
 
 
+def test_everybody_sees_their_own_styles(studio):
+    eve, lou = Visit(studio), Visit(studio)
+    eve.request.username = "eve"
+    studio.own_styles("eve").save(own_style("Eves look", "in fog"))
+    for page, there in ((eve, True), (lou, False)):
+        page.press("arrive")
+        page.set("chip", "mine")
+        assert ("Eves look" in page["styles"]) is there
+    lou.do("style", "Eves look")
+    assert lou["style"] == "" and lou["prompt"] == ""
+    lou.do("delete-style", "Eves look")
+    assert "no style" in lou["style-trouble"] and len(studio.own_styles("eve").styles()) == 1
+
+
+@pytest.mark.parametrize("login", [True, False])
+def test_where_people_log_in_it_is_said_that_loras_are_everybodys(studio, login):
+    studio.door = Door(login=login)
+    Visit(studio)
+    leads = [one.value for one in Page.made if "facechain-lead" in str(one.value)]
+    assert any("folder that everybody here uses" in one for one in leads) is login
+
+
 def test_where_things_lie_is_told_to_the_machines_owner_alone(studio):
     page = Visit(studio)
     page.press("arrive")
@@ -478,6 +543,19 @@ def test_where_things_lie_is_told_to_the_machines_owner_alone(studio):
     studio.door = Door(login=True, owners=("ada",))
     page.press("arrive")
     assert str(studio.folder) not in page["there"] and f"{studio.folder.name}/people" in page["there"]
+
+
+@pytest.mark.parametrize("owners", [("ada",), (NOBODY,)])
+def test_nor_are_the_folders_of_pictures_and_loras(studio, tmp_path, owners):
+    page, whole = Visit(studio), str(studio.folder)
+    studio.door = Door(login=True, owners=owners)
+    studio.fill(1)
+    page.do("entry", 1)
+    page.do("style", "Cartoon")
+    (tmp_path / "velvet.safetensors").write_bytes(lora())
+    page.drop("lora-drop", tmp_path / "velvet.safetensors")
+    for part in ("entry-shown", "chosen", "lora-seen"):
+        assert (whole in page[part]) is (owners == (NOBODY,)) and f"{studio.folder.name}/" in page[part], part
 
 
 @pytest.mark.parametrize(("language", "said"), [("en", "Nothing made yet"), ("zh-CN,zh;q=0.9", "还没有作品")])
@@ -516,10 +594,22 @@ def test_what_is_no_picture_is_said_and_not_taken(visit, photos, tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
     visit.drop("drop", photos[0])
     visit.drop("drop", tmp_path / "notes.txt")
-    assert "photo 2 is not a picture of a kind that can be read" in visit["who-trouble"] and visit["files"] == keys(photos[:1])
+    assert "⚠ notes.txt is not a picture of a kind that can be read" in visit["who-trouble"] and visit["files"] == keys(photos[:1])
     assert visit["photos"].count("facechain-good") == 1 and visit["drop"] is None
+    visit.drop("new-drop", tmp_path / "notes.txt")
+    assert "⚠ notes.txt is not a picture" in visit["add-trouble"] and visit["new-files"] == []
+    visit.studio.poses_possible = lambda: ""
+    visit.drop("pose-drop", tmp_path / "notes.txt")
+    assert "⚠ notes.txt is not a picture" in visit["pose-trouble"] and visit["pose"] == ""
     visit.drop("styles-drop", photos[0])
     assert "This is no exported style" in visit["own-trouble"]
+
+
+def test_what_is_no_picture_is_said_in_chinese_too(studio, tmp_path):
+    (tmp_path / "notes.txt").write_text("hello")
+    visit = Visit(studio, "zh-CN")
+    visit.drop("drop", tmp_path / "notes.txt")
+    assert "⚠ notes.txt 不是可读取的图片" in visit["who-trouble"]
 
 
 def test_a_photograph_for_eyes_that_know_drawings_is_called_one(visit, photos, monkeypatch):

@@ -83,8 +83,8 @@ def test_the_same_photo_in_another_component_stays(traces, tmp_path):
 
 def test_photos_lie_on_the_shelf_and_nowhere_else(traces, tmp_path):
     shelf = traces.Shelf(most=10)
-    (first,) = shelf.take([laid(tmp_path, 3, f"{SIGN}a.png", b"12345")])
-    assert shelf.get(first) == b"12345" and shelf.put(b"12345") == first and there(tmp_path) == []
+    ((first, name),) = shelf.take([laid(tmp_path, 3, f"{SIGN}a.png", b"12345")]).items()
+    assert name == "a.png" and shelf.get(first) == b"12345" and shelf.put(b"12345") == first and there(tmp_path) == []
     second = shelf.put(b"67890")
     shelf.get(first)
     third = shelf.put(b"abc")

@@ -88,6 +88,11 @@ def test_every_sentence_that_is_translated_can_be(key):
             "3 of 8 pictures reached a likeness of 0.62: the most alike of them are kept.",
             "8 张图片中有 3 张达到相似度 0.62：已保留最相似的图片。",
         ),
+        (
+            "The WebUI could not load the upscaler R-ESRGAN 4x+ and enlarged the picture by Lanczos instead: its console says why; "
+            "choose another upscaler.",
+            "WebUI 无法加载放大算法 R-ESRGAN 4x+，已改用 Lanczos 放大：原因见其控制台；请选择其他放大算法。",
+        ),
         ("7 of 76 styles can be made. 68 lack their LoRA: put it into Lora.", "76 种风格中有 7 种可用。68 种缺少 LoRA：请放入 Lora。"),
         (
             "The memory does not suffice for pictures 4 at a time of 1024×1024: choose fewer per batch.",

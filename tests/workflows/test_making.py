@@ -86,6 +86,14 @@ def test_a_picture_whose_face_is_doubtful_is_kept_without_a_score(tmp_path) -> N
         assert [one.likeness is None for one in results] == [False, False, True] and here.history().amount(Wanted(user="anna")) == 3
 
 
+def test_what_the_host_did_otherwise_is_told_with_the_result(tmp_path) -> None:
+    here = room(tmp_path)
+    here.host.noted = {101: "It was enlarged otherwise."}
+    _, results, chosen = done(order(count=3), here)
+    assert [one.note for one in results] == ["", "It was enlarged otherwise.", ""]
+    assert {one.number: one.note for one in chosen.results}[2] == "It was enlarged otherwise."
+
+
 def test_the_best_are_kept_and_the_others_set_aside(tmp_path) -> None:
     here = room(tmp_path, (BLUE, ORANGE, BLACK, RED))
     _, results, chosen = done(order(choose="best", count=2, most=4), here)
@@ -248,7 +256,7 @@ def test_a_styles_words_are_fitted_to_the_person_and_its_lora_is_taken(tmp_path)
     done(order(prompt="", style="Gentleman"), here)
     asked = here.host.asked[0]
     assert [(lora.source, lora.weight) for lora in asked.loras] == [
-        ("trkshgntlmn10", next(one.style.weight for one in here.styles() if one.style.key == "Gentleman"))
+        ("trkshgntlmn10", next(one.style.weight for one in here.styles(NOBODY) if one.style.key == "Gentleman"))
     ]
     assert "1male" not in asked.prompt and "beautiful woman" in asked.prompt and "black classic suit" in asked.prompt
 
@@ -290,19 +298,24 @@ def test_a_lora_that_is_not_there_is_said_and_never_passed_over(tmp_path, more) 
 
 def test_the_first_picture_of_ones_own_style_becomes_its_thumbnail(tmp_path) -> None:
     here = room(tmp_path)
-    here.own_styles().save(own_style("Mine", "film grain", lora="film v1.1.safetensors", negative="blurry"))
+    here.own_styles(NOBODY).save(own_style("Mine", "film grain", lora="film v1.1.safetensors", negative="blurry"))
     done(order(prompt="", style="Mine", count=2), here, NOBODY)
-    first = here.own_styles().style("Mine").thumbnail
+    first = here.own_styles(NOBODY).style("Mine").thumbnail
     assert first.startswith(b"\x89PNG") and here.host.asked[0].negative.startswith("blurry")
     done(order(prompt="", style="Mine", seed=102), here, NOBODY)
-    assert here.own_styles().style("Mine").thumbnail == first
+    assert here.own_styles(NOBODY).style("Mine").thumbnail == first
 
 
-def test_where_people_log_in_nobodys_face_is_on_a_style_that_all_see(tmp_path) -> None:
+def test_nobody_elses_style_can_be_ordered_and_nobodys_face_is_on_one(tmp_path) -> None:
     here = room(tmp_path)
-    here.own_styles().save(own_style("Mine", "film grain"))
+    for user in ("anna", "max"):
+        here.own_styles(user).save(own_style("Mine", f"film grain of {user}"))
+    here.own_styles("max").save(own_style("Secret", "velvet"))
     done(order(prompt="", style="Mine"), here, "anna")
-    assert here.own_styles().style("Mine").thumbnail == b""
+    assert "film grain of anna" in here.host.asked[0].prompt
+    assert here.own_styles("anna").style("Mine").thumbnail and here.own_styles("max").style("Mine").thumbnail == b""
+    with pytest.raises(BadInput, match="no style 'Secret'"):
+        done(order(prompt="", style="Secret"), here, "anna")
 
 
 def test_one_of_two_loras_of_a_name_is_painted_with_and_made_again(tmp_path) -> None:
@@ -429,7 +442,7 @@ def test_the_name_of_a_lora_is_looked_at_too(tmp_path) -> None:
 @pytest.mark.parametrize("more", [{"loras": (("trkshgntlmn10", 0.5),)}, {"prompt": "x <lora:trkshgntlmn10:1>"}, {"style": "Micro bikini"}])
 def test_so_are_the_alias_of_a_lora_and_the_name_of_a_style_of_ones_own(tmp_path, more) -> None:
     here = room(tmp_path, eyes=ColourEyes(age=(10, 19)))
-    here.own_styles().save(own_style("Micro bikini", "at the sea"))
+    here.own_styles("anna").save(own_style("Micro bikini", "at the sea"))
     here.host.listed_loras = lambda: [replace(one, alias="sexy") for one in FlatHost.listed_loras(here.host)]  # type: ignore[method-assign]
     with pytest.raises(BadInput, match=r"“sexy”|“bikini”"):
         done(order(**more), here)
@@ -437,7 +450,7 @@ def test_so_are_the_alias_of_a_lora_and_the_name_of_a_style_of_ones_own(tmp_path
 
 def test_the_words_of_a_style_name_no_file_that_the_host_does_not_list(tmp_path) -> None:
     here = room(tmp_path)
-    here.own_styles().save(own_style("Sly", "x <lora:/etc/passwd:1>"))
+    here.own_styles("anna").save(own_style("Sly", "x <lora:/etc/passwd:1>"))
     with pytest.raises(BadInput, match="There is no LoRA '/etc/passwd'"):
         done(order(prompt="", style="Sly"), here)
 
@@ -515,9 +528,9 @@ def test_what_is_not_said_stays_as_it_was(tmp_path, more) -> None:
 
 def test_what_is_gone_is_said(tmp_path) -> None:
     here = room(tmp_path)
-    here.own_styles().save(own_style("Mine", "film grain", lora="film v1.1.safetensors", weight=0.6))
+    here.own_styles("anna").save(own_style("Mine", "film grain", lora="film v1.1.safetensors", weight=0.6))
     _, results, _ = done(order(style="Mine", loras=(("Winter_Hanfu", 0.5),)), here)
-    here.own_styles().delete("Mine")
+    here.own_styles("anna").delete("Mine")
     here.host.listed_loras = lambda: FlatHost.listed_loras(here.host)[2:]  # type: ignore[method-assign]
     here.host.checkpoint = lambda: "other [fedcba9876]"  # type: ignore[method-assign]
     here.adapters = lambda: ("newer",)  # type: ignore[method-assign]

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from facechain_ext.errors import BadInput, CannotWrite
-from facechain_ext.workflows.own_styles import OwnStyles, mapping_of, own_style
+from facechain_ext.workflows.own_styles import OwnStyles, mapping_of, own_style, styles_of
 
 
 def png(side: int = 8) -> bytes:
@@ -69,6 +69,19 @@ def test_broken_files_are_left_out(tmp_path, caplog) -> None:
         kept.delete("half")
 
 
+def test_every_user_has_styles_of_their_own(tmp_path) -> None:
+    """Those saved before anybody could log in, and without it, are where they always were: in the folder itself."""
+    OwnStyles(tmp_path).save(mine("old"))
+    for user in ("anna", "Anna", "../styles"):
+        assert styles_of(user, tmp_path).styles() == ()
+        styles_of(user, tmp_path).save(mine(f"of {user[-4:]}"))
+    found = [[one.key for one in styles_of(user, tmp_path).styles()] for user in ("local", "anna", "Anna", "../styles")]
+    assert found == [["old"], ["of anna"], ["of Anna"], ["of yles"]]
+    assert all(path.parent.parent == tmp_path / "users" for path in tmp_path.rglob("of *.json"))
+    with pytest.raises(BadInput, match="say whose"):
+        styles_of("", tmp_path)
+
+
 def test_a_folder_that_cannot_be_written_is_said(tmp_path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(CannotWrite):
@@ -77,6 +90,8 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path) -> None:
 
 def test_styles_travel_as_one_text(tmp_path) -> None:
     here, there = OwnStyles(tmp_path / "here"), OwnStyles(tmp_path / "there")
+    with pytest.raises(BadInput, match="to give away"):
+        here.exported()  # what nobody could take in again
     for name in ("a", "b"):
         here.save(mine(name, weight=0.5))
     here.illustrate("a", png())
