@@ -20,6 +20,7 @@ from facechain_ext.training.dataset import FolderPeople, load
 from facechain_ext.training.fair import EPSILON, Outside
 from facechain_ext.training.latents import drawing_of, open_set
 from facechain_ext.training.loop import Pace, train
+from facechain_ext.training.noise import add_noise
 from facechain_ext.training.parallel import attach_parallel, read_parallel
 from facechain_ext.training.people import PAINTED, anyone, picture
 from facechain_ext.training.subjects import DrawnPeople, Example, Seen
@@ -89,6 +90,7 @@ def test_a_step_asks_fair_of_all_sites_against_a_second_method():
         for layer in one.adapter.gates():
             layer.alpha_attn.fill_(0.5)
             layer.alpha_dense.fill_(0.5)
+    loud(one.adapter)
     entered, found = {}, []
     layers = {id(layer): site for site, layer in enumerate(one.adapter.gates())}
     for layer in one.adapter.gates():
@@ -118,7 +120,29 @@ def block_mean(mask, side):
     return mask.reshape(side, 64 // side, side, 64 // side).mean(axis=(1, 3))
 
 
-def test_the_gates_begin_shut_and_only_the_adapter_learns():
+def loud(adapter):
+    """Fresh gates say nothing: let them say something random."""
+    torch.manual_seed(0)
+    for layer in adapter.gates():
+        torch.nn.init.normal_(layer.to_out.weight, std=0.1)
+        torch.nn.init.normal_(layer.ff.out.weight, std=0.1)
+
+
+def test_an_error_in_heads_counts_more(monkeypatch):
+    """Silent gates leave the UNet alone, so the error is the plain UNet's; the mask has the upper left quarter as head."""
+    one, told, asked = trainee(batch=2, drop=0.0, drop_words=0.0, fair=False, heads=5.0), [], []
+    one._update = lambda loss, number: told.append(float(loss)) or torch.zeros(())
+    monkeypatch.setattr(fact, "add_noise", lambda *given: asked.append(given) or add_noise(*given))
+    one.step(0, np.random.default_rng(0))
+    latents, noise, times = asked[0]
+    words = one.networks.text_encoder(one._batch(0, np.random.default_rng(0)).words).last_hidden_state
+    found = one.networks.unet(add_noise(latents, noise, times), times, words).sample
+    squares = (found - noise).square().mean(dim=1)
+    head, rest = squares[:, :8, :8].sum(), squares.sum() - squares[:, :8, :8].sum()
+    assert told[0] == pytest.approx(float((5 * head + rest) / (5 * 64 + 192) / 2), rel=1e-3)
+
+
+def test_the_gates_begin_silent_and_only_the_adapter_learns():
     one = trainee()
     frozen = [one.networks.unet, one.networks.vae, one.networks.text_encoder, one.encoder]
     before = [{key: value.clone() for key, value in module.state_dict().items()} for module in frozen]
@@ -126,7 +150,7 @@ def test_the_gates_begin_shut_and_only_the_adapter_learns():
     plain = one.networks.unet(x, 5, text).sample
     call = Call(rows=(0, 1), pictures=(0, 1), progress=0.0, latent=(8, 8))
     with attach(one.networks.unet, one.adapter, [fact.Variants(stack=torch.randn(2, 16, 32))], lambda _: call):
-        assert torch.equal(one.networks.unet(x, 5, text).sample, plain), "shut gates change nothing"
+        assert torch.equal(one.networks.unet(x, 5, text).sample, plain), "silent gates change nothing"
     start = {key: value.clone() for key, value in one.adapter.state_dict().items()}
     for number in range(3):
         one.step(number, np.random.default_rng(number))
@@ -183,9 +207,7 @@ def test_fair_is_weighed_and_can_be_left_out():
 
     def gradient(**settings):
         one = trainee(batch=1, drop=0.0, drop_words=0.0, several=0.0, decay=0.5, **settings)
-        with torch.no_grad():
-            for layer in one.adapter.gates():
-                layer.alpha_attn.fill_(0.5)
+        loud(one.adapter)
         one._update = lambda loss, number: loss.backward() or torch.zeros(())
         torch.manual_seed(0)
         one.step(0, np.random.default_rng(0))

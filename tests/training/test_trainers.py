@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -272,18 +273,38 @@ def test_encoded_pictures_are_continued_and_depend_on_their_number_alone(tmp_pat
     assert one.done == other.done == 6 and one.latents.shape == (6, 4, 16, 16)
     assert np.array_equal(one.latents, other.latents) and np.array_equal(one.tokens, other.tokens)
     assert len({row.tobytes() for row in one.latents}) == 6
+    head = latents.drawing_of(0, 1, 2).people[0].head
+    assert one.heads.shape == (6, 16, 16) and one.heads[2, 6, 8] == round(head[48:56, 64:72].mean() * 255)
     with pytest.raises(BadInput, match="other settings"):
         latents.encode(latents.LatentSettings(**{**common, "seed": 9}), tmp_path / "a")
 
 
 def test_base_refuses_more_pictures_than_there_are(tmp_path):
     np.save(tmp_path / "latents.npy", np.zeros((4, 4, 16, 16), np.float16))
+    np.save(tmp_path / "heads.npy", np.zeros((4, 16, 16), np.uint8))
     np.save(tmp_path / "tokens.npy", np.zeros((4, 77), np.uint16))
     (tmp_path / "set.json").write_text(json.dumps({"done": 3}))
     with pytest.raises(BadInput, match="Only 3 pictures"):
         base.BaseTrainee(base.BaseSettings(pictures=4, data=str(tmp_path)), torch.device("cpu"))
     with pytest.raises(BadInput, match="no encoded pictures"):
         base.BaseTrainee(base.BaseSettings(data=str(tmp_path / "none")), torch.device("cpu"))
+
+
+def test_base_lets_errors_in_heads_count_more(tmp_path, monkeypatch):
+    """A UNet that always answers 0 is wrong by the noise itself; the left half of the cells is head."""
+    np.save(tmp_path / "latents.npy", np.ones((4, 4, 16, 16), np.float16))
+    np.save(tmp_path / "heads.npy", np.repeat([[[255] * 8 + [0] * 8]], 16, axis=1).repeat(4, axis=0).astype(np.uint8))
+    np.save(tmp_path / "tokens.npy", np.zeros((4, 77), np.uint16))
+    (tmp_path / "set.json").write_text(json.dumps({"done": 4}))
+    settings = base.BaseSettings(pictures=4, batch=2, data=str(tmp_path), snr=0.0, broad=0.0, coarse=0.0, heads=3.0)
+    one, asked = base.BaseTrainee(settings, torch.device("cpu")), []
+    monkeypatch.setattr(base, "add_noise", lambda *given: asked.append(given) or add_noise(*given))
+    one.unet.forward = lambda noisy, times, words: SimpleNamespace(sample=0 * one.unet.conv_in(noisy)[:, :4])
+    found = one.step(0, np.random.default_rng(0))
+    squares = asked[0][1].square()
+    left, right = squares[..., :8].mean(), squares[..., 8:].mean()
+    assert float(found["loss"]) == pytest.approx(float((3 * left + right) / 4), rel=1e-4)
+    assert float(found["error"]) == pytest.approx(float(squares.mean()), rel=1e-4), "what is logged is the plain error"
 
 
 def test_captions_become_sd15_tokens():
