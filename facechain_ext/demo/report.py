@@ -37,13 +37,14 @@ from facechain_ext.hosts.standalone.host import Standalone
 from facechain_ext.hosts.types import Control, Folders, Lora, Paint
 from facechain_ext.log import log
 from facechain_ext.training.arguments import option, parse, speak
-from facechain_ext.training.checkpoint import WEIGHTS, default_folder, load_weights, prepare
+from facechain_ext.training.checkpoint import load_weights, prepare, trained
 from facechain_ext.training.control import skeleton
 from facechain_ext.training.encoder import head_crop
 from facechain_ext.training.judge import seen
 from facechain_ext.training.likeness import ceiling, embed, gallery_of
 from facechain_ext.training.parallel import ParallelAdapter, attach_parallel, read_parallel
 from facechain_ext.training.people import TESTED, picture
+from facechain_ext.training.reader import FINISHED as READER
 from facechain_ext.training.reader import read, right, unseen
 from facechain_ext.training.vae import told_apart
 
@@ -67,7 +68,7 @@ class ReportSettings:
     encoder: str = option("", "face encoder; empty: the demo model's")
     adapter: str = option("", "adapter; empty: the demo model's")
     judge: str = option("", "the judge's weights; empty: those that come with the product")
-    reader: str = option("", "the reader's weights; empty: those train-reader trained")
+    reader: str = option("", "the reader's weights; empty: those train-reader trained here, else the product's")
     loras: str = option("", "style LoRAs as blueprint=file,woodcut=file; empty: this is not measured")
     control: str = option("", "openpose ControlNet; empty: this is not measured")
     pairs: bool = option(True, "measure pictures of two people")
@@ -122,7 +123,7 @@ class Bench:
         self.adapter = read_adapter(Path(settings.adapter or files.adapter))
         self.judge, self.reader = Judge(), Reader()
         self.judge.load_state_dict(load_weights(Path(settings.judge or JUDGE)))
-        self.reader.load_state_dict(load_weights(Path(settings.reader or default_folder("reader") / WEIGHTS)))
+        self.reader.load_state_dict(load_weights(Path(settings.reader) if settings.reader else trained("reader", READER)))
         self.eyes = Demo() if check(None)[0] else None
 
     @cached_property

@@ -17,12 +17,14 @@ from facechain_ext.demo.world import Drawing
 from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
 from facechain_ext.training.device import choose_device, fused, optimise, pace_of, rate_at
+from facechain_ext.training.frozen import finish
 from facechain_ext.training.loop import train
 from facechain_ext.training.people import ALL_STYLES, JUDGED, TESTED, anyone, picture
 from facechain_ext.training.pixels import to_tensor
 from facechain_ext.training.recognition import worn
 
 NAME, SUMMARY = "train-reader", "Train the reader that tells what a drawn picture shows."
+FINISHED = "reader.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +108,9 @@ def right(network: nn.Module, drawn: Sequence[Drawing]) -> float:
 def main(argv: Sequence[str]) -> None:
     """Command line."""
     settings, folder = parse(ReaderSettings, NAME, SUMMARY, argv)
-    train(ReaderTrainee(settings, choose_device(settings)), folder, identity_of(settings), settings.seed, pace_of(settings))
+    trainee = ReaderTrainee(settings, choose_device(settings))
+    train(trainee, folder, identity_of(settings), settings.seed, pace_of(settings))
+    finish(trainee, folder / FINISHED)
 
 
 if __name__ == "__main__":

@@ -99,7 +99,9 @@ def test_prompts_of_any_length_and_different_lengths() -> None:
     plain = paint(cfg=5.0)
     assert not same(*plain, *paint(prompt=long, cfg=5.0))
     assert not same(*paint(negative=long, cfg=5.0), *plain)
-    assert same(*paint(prompt=long, negative=long, cfg=5.0), *paint(prompt=long, negative=long, cfg=1.0))  # nothing to guide away from
+    (guided,), (unguided,) = paint(prompt=long, negative=long, cfg=5.0), paint(prompt=long, negative=long, cfg=1.0)
+    apart = np.asarray(guided.image).astype(int) - np.asarray(unguided.image)
+    assert np.abs(apart).max() <= 1, "nothing to guide away from; two rows at once may be rounded otherwise than one"
 
 
 def test_two_calls_guide_as_one() -> None:
