@@ -60,7 +60,8 @@ def identities(app) -> dict[str, Identity]:
 
 def paint(app, persons, prompt=PROMPT, seed=1, width=128) -> np.ndarray:
     request = Paint(
-        prompt=prompt, width=width, height=128, steps=20, cfg=4.0, seed=seed, adapter=app.adapter if persons else None, persons=tuple(persons)
+        prompt=prompt, width=width, height=128, steps=20, cfg=4.0, seed=seed, persons=tuple(persons),
+        adapter=app.adapter if persons else None,
     )
     return np.asarray(next(iter(app.host.paint(request))).image)
 
