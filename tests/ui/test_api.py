@@ -187,6 +187,59 @@ def test_a_page_with_a_login_has_no_open_back_door(client, host, tmp_path):
         assert client.get("/facechain/v1/persons", auth=user).status_code == 200
 
 
+@pytest.fixture
+def serving(host, models, monkeypatch):
+    """A host whose page serves every file below its folder by its path, as gradio does for A1111 and Forge; with log-ins or without."""
+    from facechain_ext.ui import api, studio_webui
+
+    monkeypatch.chdir(models)
+    host.shared.opts.facechain_outputs = str(models / "results")
+    for path in ("FaceChain/people/users/ada/Ann.safetensors", "results/ada/one.png", "outputs/hosts.png", "elsewhere/Eve.safetensors"):
+        (models / path).parent.mkdir(parents=True, exist_ok=True)
+        (models / path).write_text(path)
+    (models / "FaceChain" / "people" / "linked.safetensors").symlink_to(models / "elsewhere" / "Eve.safetensors")
+    (models / "shortcut").symlink_to(models / "FaceChain" / "people" / "users" / "ada")
+
+    def started(**flags: str) -> TestClient:
+        host.shared.cmd_opts.__dict__.update(flags)
+        studio_webui.studio.cache_clear()
+        app = FastAPI()
+        for route in ("/file={path_or_url:path}", "/file/{path_or_url:path}"):
+            app.add_api_route(route, lambda path_or_url: Path(path_or_url).read_text(), methods=["GET", "HEAD"])
+        for _ in range(2):
+            api.on_app_started(None, app)
+        return TestClient(app, base_url=URL)
+
+    return started
+
+
+PEOPLE = "FaceChain/people"
+OWN = (f"{PEOPLE}/users/ada/Ann.safetensors", f"{PEOPLE}/linked.safetensors", "results/ada/one.png", "shortcut/Ann.safetensors")
+
+
+@pytest.mark.parametrize("flags", [{"gradio_auth": "ada:a,eve:b"}, {"api_auth": "ada:a,eve:b"}])
+def test_with_log_ins_the_page_serves_nobodys_files_by_their_path(serving, models, flags):
+    client = serving(**flags)
+    for path in (*OWN, f"{models}/{OWN[0]}", f"{models}/outputs/%2e%2e/{OWN[0]}", f"{PEOPLE}/%00"):
+        for route in ("/file=", "/file/"):
+            answer = client.get(route + path)
+            assert answer.status_code == 403 and "somebody's own" in answer.json()["detail"], path
+    assert client.head(f"/file={OWN[0]}").status_code == 403
+    for path in ("outputs/hosts.png", "elsewhere/Eve.safetensors"):
+        assert client.get(f"/file={path}").json() == path
+
+
+def test_without_log_ins_the_page_serves_what_it_served(serving):
+    client = serving()
+    assert client.get(f"/file={OWN[0]}").json() == OWN[0] and client.get("/file=results/ada/one.png").status_code == 200
+
+
+def test_the_results_are_closed_where_a_setting_has_moved_them(serving, host, models):
+    client = serving(gradio_auth="ada:a,eve:b")
+    host.shared.opts.facechain_outputs = str(models / "outputs")
+    assert client.get("/file=outputs/hosts.png").status_code == 403 and client.get("/file=results/ada/one.png").status_code == 200
+
+
 def test_a_second_start_adds_nothing(app, host):
     from facechain_ext.ui import api
 
