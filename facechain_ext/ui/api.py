@@ -15,7 +15,7 @@ from facechain_ext.store.names import NOBODY
 from facechain_ext.ui import request, xyz
 from facechain_ext.ui.accounts import accounts, door, note_users, verified
 from facechain_ext.ui.closed import close
-from facechain_ext.ui.settings import models_folder, people_folder
+from facechain_ext.ui.settings import models_folder
 from facechain_ext.weights.locate import encoder_file, found
 
 PREFIX = "/facechain/v1"
@@ -30,7 +30,7 @@ def on_app_started(_demo: Any, app: FastAPI) -> None:
     xyz.add_axes()  # where there is no page, nothing else would
     note_users(app)
     if accounts():
-        close(app, lambda: (people_folder(), studio().history().folder))
+        close(app, lambda: (studio().people_folder(), studio().styles_folder(), studio().history().folder))
     if any(getattr(route, "path", "").startswith(PREFIX) for route in app.routes):
         return
     for method, path, answer in ROUTES:

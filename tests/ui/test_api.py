@@ -194,7 +194,8 @@ def serving(host, models, monkeypatch):
 
     monkeypatch.chdir(models)
     host.shared.opts.facechain_outputs = str(models / "results")
-    for path in ("FaceChain/people/users/ada/Ann.safetensors", "results/ada/one.png", "outputs/hosts.png", "elsewhere/Eve.safetensors"):
+    owned = ("FaceChain/people/users/ada/Ann.safetensors", "FaceChain/styles/users/ada/Oil.json")
+    for path in (*owned, "results/ada/one.png", "outputs/hosts.png", "elsewhere/Eve.safetensors"):
         (models / path).parent.mkdir(parents=True, exist_ok=True)
         (models / path).write_text(path)
     (models / "FaceChain" / "people" / "linked.safetensors").symlink_to(models / "elsewhere" / "Eve.safetensors")
@@ -214,7 +215,8 @@ def serving(host, models, monkeypatch):
 
 
 PEOPLE = "FaceChain/people"
-OWN = (f"{PEOPLE}/users/ada/Ann.safetensors", f"{PEOPLE}/linked.safetensors", "results/ada/one.png", "shortcut/Ann.safetensors")
+STYLE = "FaceChain/styles/users/ada/Oil.json"
+OWN = (f"{PEOPLE}/users/ada/Ann.safetensors", f"{PEOPLE}/linked.safetensors", STYLE, "results/ada/one.png", "shortcut/Ann.safetensors")
 
 
 @pytest.mark.parametrize("flags", [{"gradio_auth": "ada:a,eve:b"}, {"api_auth": "ada:a,eve:b"}])
