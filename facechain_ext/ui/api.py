@@ -30,7 +30,7 @@ def on_app_started(_demo: Any, app: FastAPI) -> None:
     xyz.add_axes()  # where there is no page, nothing else would
     note_users(app)
     if accounts():
-        close(app, lambda: (studio().people_folder(), studio().styles_folder(), studio().history().folder))
+        close(app, lambda: studio().own_places())
     if any(getattr(route, "path", "").startswith(PREFIX) for route in app.routes):
         return
     for method, path, answer in ROUTES:

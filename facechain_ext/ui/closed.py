@@ -21,7 +21,7 @@ WHY = "This is somebody's own: each user reaches it through FaceChain's pages an
 
 
 class Closed:
-    """A route of gradio's that does not serve what lies in some folders. folders: asked anew each time, for settings move them."""
+    """A route of gradio's that does not serve some folders and files. folders: asked anew each time, for settings move them."""
 
     def __init__(self, app: Application, folders: Callable[[], Iterable[Path]]) -> None:
         self.app, self.folders = app, folders
@@ -40,7 +40,7 @@ def close(app: Any, folders: Callable[[], Iterable[Path]]) -> None:
 
 
 def lies_in(path: str, folders: Iterable[Path]) -> bool:
-    """Whether a file is in one of the folders, by whatever name it is reached; also where that cannot be told."""
+    """Whether a file is in one of the folders or is one of them, by whatever name it is reached; also where that cannot be told."""
     try:
         named, real = Path(path).absolute(), Path(path).resolve()  # a link may lead in, or be what lies there
         closed = {_which(one.stat()) for one in folders if one.exists()}

@@ -194,6 +194,8 @@ def serving(host, models, monkeypatch):
 
     monkeypatch.chdir(models)
     host.shared.opts.facechain_outputs = str(models / "results")
+    host.shared.opts.outdir_samples, host.shared.opts.outdir_txt2img_samples = "", "outputs/txt2img-images"
+    host.paths.data_path = str(models)
     owned = ("FaceChain/people/users/ada/Ann.safetensors", "FaceChain/styles/users/ada/Oil.json")
     for path in (*owned, "results/ada/one.png", "outputs/hosts.png", "elsewhere/Eve.safetensors"):
         (models / path).parent.mkdir(parents=True, exist_ok=True)
@@ -236,10 +238,19 @@ def test_without_log_ins_the_page_serves_what_it_served(serving):
     assert client.get(f"/file={OWN[0]}").json() == OWN[0] and client.get("/file=results/ada/one.png").status_code == 200
 
 
-def test_the_results_are_closed_where_a_setting_has_moved_them(serving, host, models):
-    client = serving(gradio_auth="ada:a,eve:b")
-    host.shared.opts.facechain_outputs = str(models / "outputs")
-    assert client.get("/file=outputs/hosts.png").status_code == 403 and client.get("/file=results/ada/one.png").status_code == 200
+@pytest.mark.parametrize("moved", [True, False])
+def test_everybodys_results_are_closed_where_the_settings_say_and_the_hosts_pictures_are_not(serving, host, models, moved):
+    from facechain_ext.hosts.webui_host import output_folder
+
+    client = serving(gradio_auth="ada:a,Eve:b")
+    folder = models / "outputs" if moved else output_folder() / "FaceChain"
+    host.shared.opts.facechain_outputs = str(folder) if moved else ""
+    for name in ("ada/one.png", "^eve/one.png", "local/one.png", "gone/one.png", "history.sqlite3", "history.sqlite3-wal"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("somebody's")
+        served = 200 if moved and name.startswith("gone") else 403  # who has an account no more is known by our own folder alone
+        assert client.get(f"/file={folder}/{name}").status_code == served, name
+    assert client.get("/file=outputs/hosts.png").status_code == 200
 
 
 def test_a_second_start_adds_nothing(app, host):
