@@ -15,6 +15,12 @@ from tests.live.webui import Refused, WebUI, photo
 WHY = "The WebUI was started with --freeze-settings: this cannot be changed here."
 
 
+@pytest.fixture(scope="module")
+def webui(request: pytest.FixtureRequest) -> WebUI:
+    """As everywhere, but for the requests that override settings: A1111 refuses all of them here."""
+    return WebUI(request.config.getoption("--live"))
+
+
 def test_no_setting_can_be_changed_over_rest(webui: WebUI):
     before = webui.ask(f"{V1}/settings")
     assert set(before["fixed"]) == set(before["settings"]) and set(before["fixed"].values()) == {WHY}
@@ -31,9 +37,9 @@ def test_no_setting_can_be_changed_over_rest(webui: WebUI):
 def test_the_setup_page_says_so_and_takes_nothing(browser, webui: WebUI, locale: str, page: str, says: str):  # noqa: F811
     tab = Tab(browser, webui, locale)
     tab.page.locator("#facechain-tab-pages button", has_text=page).first.click()
-    told = "text => document.querySelector('#facechain-tab-settings-fixed').innerText.includes(text)"
+    told = "text => document.querySelector('#facechain-tab-settings-frozen').innerText.includes(text)"
     tab.page.wait_for_function(told, arg=says, timeout=LONG)
-    assert tab.part("settings-fixed").inner_text().count("--freeze-settings") == 1
+    assert tab.part("settings-frozen").inner_text().count("--freeze-settings") == 1
     for name in webui.ask(f"{V1}/settings")["settings"]:
         fields = tab.part(f"setting-{name}").locator("input, textarea")
         assert fields.count() and all(fields.nth(at).is_disabled() for at in range(fields.count())), name
