@@ -11,19 +11,40 @@ import pytest
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 LIVE = Path(__file__).parent / "live"
+STARTED = {"--accounts": LIVE / "test_accounts.py", "--frozen": LIVE / "test_frozen.py"}
+"""Live tests of a WebUI that was started with certain flags, by the option that says it was."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--live URL`: instead of the other tests, those that talk to a WebUI which already runs there."""
     parser.addoption("--live", metavar="URL", help="run tests/live against the WebUI at this address, and nothing else")
+    of_accounts = "with --live: the WebUI was started with --gradio-auth of these two users; of tests/live run test_accounts.py alone"
+    parser.addoption("--accounts", metavar="NAME:PASSWORD,NAME:PASSWORD", help=of_accounts)
+    of_frozen = "with --live: the WebUI was started with --freeze-settings; of tests/live run test_frozen.py alone"
+    parser.addoption("--frozen", action="store_true", help=of_frozen)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What says how a WebUI was started says nothing without one."""
+    for option in STARTED:
+        if config.getoption(option) and not config.getoption("--live"):
+            raise pytest.UsageError(f"{option} is about a running WebUI: name it with --live URL")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Live tests are collected with --live alone, and with --live nothing else is: neither is ever skipped."""
+    """Live tests are collected with --live alone, and with --live nothing else is: neither is ever skipped.
+
+    Of the live tests those of `STARTED` are collected with their option, and alone.
+    """
     if collection_path.is_dir() and collection_path in LIVE.parents:
         return None
     live = collection_path == LIVE or LIVE in collection_path.parents
-    return True if live != bool(config.getoption("--live")) else None
+    if live != bool(config.getoption("--live")):
+        return True
+    wanted = [file for option, file in STARTED.items() if config.getoption(option)]
+    if not live or collection_path.suffix != ".py" or not collection_path.name.startswith("test_"):
+        return None
+    return None if (collection_path in wanted if wanted else collection_path not in STARTED.values()) else True
 
 
 @pytest.hookimpl(trylast=True)

@@ -14,6 +14,7 @@ from facechain_ext.errors import BadWeights, FaceChainError
 from facechain_ext.store.names import NOBODY
 from facechain_ext.ui import request, xyz
 from facechain_ext.ui.accounts import accounts, door, note_users, verified
+from facechain_ext.ui.closed import close
 from facechain_ext.ui.settings import models_folder
 from facechain_ext.weights.locate import encoder_file, found
 
@@ -28,6 +29,8 @@ def on_app_started(_demo: Any, app: FastAPI) -> None:
 
     xyz.add_axes()  # where there is no page, nothing else would
     note_users(app)
+    if accounts():
+        close(app, lambda: studio().own_places())
     if any(getattr(route, "path", "").startswith(PREFIX) for route in app.routes):
         return
     for method, path, answer in ROUTES:

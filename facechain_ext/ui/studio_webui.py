@@ -13,8 +13,8 @@ from facechain_ext.hosts.webui_host import WebUIHost, output_folder
 from facechain_ext.log import log
 from facechain_ext.options import check_value, fields_of
 from facechain_ext.store.history import History
-from facechain_ext.store.names import NOBODY
-from facechain_ext.ui.accounts import door
+from facechain_ext.store.names import NOBODY, owner
+from facechain_ext.ui.accounts import accounts, door, page_accounts
 from facechain_ext.ui.ids import PREFIX
 from facechain_ext.ui.loaded import loaded, model_folders
 from facechain_ext.ui.readiness import Ready, readiness
@@ -184,6 +184,17 @@ class StudioWebUI(StudioBase):
         folders = self.host.folders
         given = (folders.loras, folders.checkpoints, folders.controlnets)
         return [shared_models(), models_folder(), output_folder(), self.history().folder, *(one for one in given if one is not None)]
+
+    def own_places(self) -> list[Path]:
+        """Where what is somebody's own lies: saved persons and styles, everybody's results and their index.
+
+        Of a folder that the settings name the rest is not ours: it may hold the host's own pictures.
+        """
+        history = self.history()
+        users = (NOBODY, *accounts(), *page_accounts())
+        mine = [history.folder / owner(user) for user in users] if setting("outputs") else [history.folder]
+        index = [history.index.with_name(f"{history.index.name}{end}") for end in ("", "-wal", "-shm", "-journal")]
+        return [self.people_folder(), self.styles_folder(), *mine, *index]
 
     # ---- below
 

@@ -65,6 +65,18 @@ PALE = """panel => {
 """Words in an element whose contrast to what lies behind them is below 4.5, as WCAG reckons it; what is switched off is left out."""
 
 
+def come_in(page: Any, webui: WebUI, theme: str = "light") -> None:
+    """Open the WebUI's page, past its log-in where it has one, until our panel is there."""
+    page.set_default_timeout(LONG)  # on a busy machine a mere click may take a minute
+    page.goto(f"{webui.url}/?__theme={theme}")
+    if webui.account:
+        name, _, password = webui.account.partition(":")
+        page.get_by_label("username").fill(name)
+        page.get_by_label("password").fill(password)
+        page.get_by_role("button", name="Login").click()
+    page.wait_for_selector("#facechain-txt2img-panel", timeout=LONG)
+
+
 class Panel:
     """The page of the WebUI with our panel in txt2img open."""
 
@@ -75,8 +87,7 @@ class Panel:
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("request", lambda request: self.events.append(request.url) if request.method == "POST" else None)
         self.page.route(re.compile(rf"^https?://(?!({'|'.join(map(re.escape, OWN))}))"), lambda route: route.abort())
-        self.page.goto(f"{webui.url}/?__theme={theme}")
-        self.page.wait_for_selector("#facechain-txt2img-panel", timeout=LONG)
+        come_in(self.page, webui, theme)
         self.wait(3)
 
     def wait(self, seconds: float) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.live.test_browser import OWN, PALE, browser  # noqa: F401  # the fixture of that name
+from tests.live.test_browser import OWN, PALE, browser, come_in  # noqa: F401  # the fixture of that name
 from tests.live.test_pictures import write_lora
 from tests.live.test_tab import V1
 from tests.live.webui import ASTRONAUT, LORA, WebUI
@@ -36,8 +36,7 @@ class Tab:
         self.errors: list[str] = []
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.route(re.compile(rf"^https?://(?!({'|'.join(map(re.escape, OWN))}))"), lambda route: route.abort())
-        self.page.goto(f"{webui.url}/?__theme={theme}")
-        self.page.wait_for_selector("#facechain-txt2img-panel", timeout=LONG)
+        come_in(self.page, webui, theme)
         self.page.wait_for_timeout(3000)
         self.page.locator("#tabs button", has_text=re.compile(r"^\s*FaceChain\s*$")).first.click()
         self.part("root").wait_for(state="visible", timeout=LONG)

@@ -45,10 +45,12 @@ class Pictures:
 
 
 class WebUI:
-    """A running WebUI."""
+    """A running WebUI. account: NAME:PASSWORD of whoever asks, where it has log-ins."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, account: str = "") -> None:
         self.url = url.rstrip("/")
+        self.account = account
+        self.headers = basic(account)
         self.host = self.ask("/facechain/v1/version")["host"]
         options = self.ask("/sdapi/v1/options")
         self.usual = {name: options[name] for name in CHANGED if name in options}
@@ -60,7 +62,7 @@ class WebUI:
 
     def fetch(self, path: str, data: bytes | None = None, kind: str = "application/octet-stream", method: str | None = None) -> bytes:
         """The same with bytes to send, and for bytes."""
-        request = urllib.request.Request(self.url + path, data, {"Content-Type": kind}, method=method)
+        request = urllib.request.Request(self.url + path, data, {"Content-Type": kind, **self.headers}, method=method)
         try:
             with urllib.request.urlopen(request, timeout=WAIT) as answer:
                 return answer.read()
@@ -117,6 +119,11 @@ class WebUI:
     def memory(self) -> float:
         """Memory of the WebUI's process in megabytes."""
         return self.ask("/sdapi/v1/memory")["ram"]["used"] / 1e6
+
+
+def basic(account: str) -> dict[str, str]:
+    """The header of HTTP Basic for NAME:PASSWORD; none for nobody."""
+    return {"Authorization": f"Basic {base64.b64encode(account.encode()).decode()}"} if account else {}
 
 
 def decode(picture: str) -> np.ndarray:

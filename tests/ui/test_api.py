@@ -187,6 +187,72 @@ def test_a_page_with_a_login_has_no_open_back_door(client, host, tmp_path):
         assert client.get("/facechain/v1/persons", auth=user).status_code == 200
 
 
+@pytest.fixture
+def serving(host, models, monkeypatch):
+    """A host whose page serves every file below its folder by its path, as gradio does for A1111 and Forge; with log-ins or without."""
+    from facechain_ext.ui import api, studio_webui
+
+    monkeypatch.chdir(models)
+    host.shared.opts.facechain_outputs = str(models / "results")
+    host.shared.opts.outdir_samples, host.shared.opts.outdir_txt2img_samples = "", "outputs/txt2img-images"
+    host.paths.data_path = str(models)
+    owned = ("FaceChain/people/users/ada/Ann.safetensors", "FaceChain/styles/users/ada/Oil.json")
+    for path in (*owned, "results/ada/one.png", "outputs/hosts.png", "elsewhere/Eve.safetensors"):
+        (models / path).parent.mkdir(parents=True, exist_ok=True)
+        (models / path).write_text(path)
+    (models / "FaceChain" / "people" / "linked.safetensors").symlink_to(models / "elsewhere" / "Eve.safetensors")
+    (models / "shortcut").symlink_to(models / "FaceChain" / "people" / "users" / "ada")
+
+    def started(**flags: str) -> TestClient:
+        host.shared.cmd_opts.__dict__.update(flags)
+        studio_webui.studio.cache_clear()
+        app = FastAPI()
+        for route in ("/file={path_or_url:path}", "/file/{path_or_url:path}"):
+            app.add_api_route(route, lambda path_or_url: Path(path_or_url).read_text(), methods=["GET", "HEAD"])
+        for _ in range(2):
+            api.on_app_started(None, app)
+        return TestClient(app, base_url=URL)
+
+    return started
+
+
+PEOPLE = "FaceChain/people"
+STYLE = "FaceChain/styles/users/ada/Oil.json"
+OWN = (f"{PEOPLE}/users/ada/Ann.safetensors", f"{PEOPLE}/linked.safetensors", STYLE, "results/ada/one.png", "shortcut/Ann.safetensors")
+
+
+@pytest.mark.parametrize("flags", [{"gradio_auth": "ada:a,eve:b"}, {"api_auth": "ada:a,eve:b"}])
+def test_with_log_ins_the_page_serves_nobodys_files_by_their_path(serving, models, flags):
+    client = serving(**flags)
+    for path in (*OWN, f"{models}/{OWN[0]}", f"{models}/outputs/%2e%2e/{OWN[0]}", f"{PEOPLE}/%00"):
+        for route in ("/file=", "/file/"):
+            answer = client.get(route + path)
+            assert answer.status_code == 403 and "somebody's own" in answer.json()["detail"], path
+    assert client.head(f"/file={OWN[0]}").status_code == 403
+    for path in ("outputs/hosts.png", "elsewhere/Eve.safetensors"):
+        assert client.get(f"/file={path}").json() == path
+
+
+def test_without_log_ins_the_page_serves_what_it_served(serving):
+    client = serving()
+    assert client.get(f"/file={OWN[0]}").json() == OWN[0] and client.get("/file=results/ada/one.png").status_code == 200
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_everybodys_results_are_closed_where_the_settings_say_and_the_hosts_pictures_are_not(serving, host, models, moved):
+    from facechain_ext.hosts.webui_host import output_folder
+
+    client = serving(gradio_auth="ada:a,Eve:b")
+    folder = models / "outputs" if moved else output_folder() / "FaceChain"
+    host.shared.opts.facechain_outputs = str(folder) if moved else ""
+    for name in ("ada/one.png", "^eve/one.png", "local/one.png", "gone/one.png", "history.sqlite3", "history.sqlite3-wal"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("somebody's")
+        served = 200 if moved and name.startswith("gone") else 403  # who has an account no more is known by our own folder alone
+        assert client.get(f"/file={folder}/{name}").status_code == served, name
+    assert client.get("/file=outputs/hosts.png").status_code == 200
+
+
 def test_a_second_start_adds_nothing(app, host):
     from facechain_ext.ui import api
 
