@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Protocol
 
 import torch
@@ -122,7 +121,8 @@ class Injector:
         if (number, site) not in self._faces:
             tokens = self.persons[number].stack.to(device=x.device, dtype=layer.linear.weight.dtype)
             self._faces[number, site] = layer.face_keys_values(tokens, self.heads)
-        face = self._faces[number, site].rows(index_of(call.rows, x.device))
+        index = torch.tensor([int(row) for row in call.rows], device=x.device)
+        face = self._faces[number, site].rows(index)
         self._rows[number, site] = (call.rows, face)
         return face
 
@@ -136,16 +136,10 @@ class Injector:
             mask = self.persons[number].mask
             assert mask is not None
             mask = mask.to(device=x.device, dtype=torch.float32)
-            chosen = mask[None] if mask.ndim == 2 else mask[index_of(call.pictures, x.device)]
+            chosen = mask[None] if mask.ndim == 2 else mask[torch.tensor(call.pictures, device=x.device)]
             resized = F.interpolate(chosen[:, None], grid, mode="bilinear", antialias=True, align_corners=False)
             self._masks[key] = resized.flatten(1)[:, :, None].to(x.dtype)
         return self._masks[key]
-
-
-@lru_cache(maxsize=8)
-def index_of(rows: tuple[int, ...], device: torch.device) -> Tensor:
-    """Rows as an index there; kept, for making it is a transfer that every one of the 16 sites would wait for."""
-    return torch.tensor([int(row) for row in rows], device=device)
 
 
 def grid_of(latent: tuple[int, int], level: int) -> tuple[int, int]:

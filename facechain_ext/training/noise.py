@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor, nn
 
@@ -13,15 +11,9 @@ ALPHAS = torch.cumprod(1 - BETAS, dim=0).float()
 """ᾱ_t, the share of the picture's variance left at step t [1000]."""
 
 
-@lru_cache(maxsize=4)
-def alphas(device: torch.device) -> Tensor:
-    """ᾱ_t on a device [1000]."""
-    return ALPHAS.to(device)
-
-
 def add_noise(latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:
     """x_t = √ᾱ·x + √(1−ᾱ)·ε; latents and noise [B, C, H, W], times [B]."""
-    alpha = alphas(latents.device)[times][:, None, None, None]
+    alpha = ALPHAS.to(latents.device)[times][:, None, None, None]
     return alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
 
 
@@ -29,14 +21,14 @@ def snr_weight(times: Tensor, cap: float) -> Tensor:
     """min(SNR, cap) / SNR for a network that tells the noise (Hang et al., 2023); ones where cap is 0. [B]"""
     if not cap:
         return torch.ones_like(times, dtype=torch.float32)
-    alpha = alphas(times.device)[times]
+    alpha = ALPHAS.to(times.device)[times]
     ratio = alpha / (1 - alpha)
     return ratio.clamp(max=cap) / ratio
 
 
 def coarse_weight(times: Tensor, share: float) -> Tensor:
     """1 + share·√(1/SNR): what is settled while it is noisy (who stands where, in which light) is told by tiny errors there. [B]"""
-    alpha = alphas(times.device)[times]
+    alpha = ALPHAS.to(times.device)[times]
     return 1 + share * ((1 - alpha) / alpha).sqrt()
 
 
@@ -45,7 +37,7 @@ def mean_weight(times: Tensor, cells: int) -> Tensor:
 
     The noise's mean has variance 1/cells; beside it stands what a caption leaves open of the picture's own mean, about 0.1.
     """
-    alpha = alphas(times.device)[times]
+    alpha = ALPHAS.to(times.device)[times]
     spread = (1 - alpha) / alpha / cells
     return spread / (spread + 0.1)
 

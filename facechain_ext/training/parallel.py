@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from facechain_ext.engine.adapter import AdapterSizes
 from facechain_ext.engine.checkpoints import RESAMPLER, read_tensors
-from facechain_ext.engine.injection import Call, Calls, Conditioned, Observe, grid_of, index_of
+from facechain_ext.engine.injection import Call, Calls, Conditioned, Observe, grid_of
 from facechain_ext.engine.resampler import Resampler, ResamplerSizes
 from facechain_ext.engine.sites import LEVELS, find_sites
 from facechain_ext.errors import BadWeights
@@ -86,7 +86,7 @@ def _leave(
             return None
         total = torch.zeros_like(output)
         for one in active:
-            tokens = one.stack.to(args[0])[index_of(call.rows, args[0].device)]
+            tokens = one.stack.to(args[0])[torch.tensor(call.rows, device=args[0].device)]
             increment = layer.increment(attention, args[0], tokens) * one.weight
             total = total + (increment if one.mask is None else increment * _mask(one.mask, call, site, increment))
         if observe is not None:
@@ -97,7 +97,7 @@ def _leave(
 
 
 def _mask(mask: Tensor, call: Call, site: int, like: Tensor) -> Tensor:
-    chosen = mask[None] if mask.ndim == 2 else mask[index_of(call.pictures, mask.device)]
+    chosen = mask[None] if mask.ndim == 2 else mask[torch.tensor(call.pictures, device=mask.device)]
     grid = grid_of(call.latent, LEVELS[site])
     shrunk = F.interpolate(chosen[:, None].float(), grid, mode="bilinear", antialias=True, align_corners=False)
     return shrunk.flatten(1)[:, :, None].to(like)

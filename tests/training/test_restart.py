@@ -47,6 +47,7 @@ def write_set(folder, count, size):
     folder.mkdir()
     rng = np.random.default_rng(0)
     np.save(folder / "latents.npy", rng.standard_normal((count, 4, *size)).astype(np.float16))
+    np.save(folder / "heads.npy", np.zeros((count, *size), np.uint8))
     np.save(folder / "tokens.npy", rng.integers(0, 49408, (count, 77)).astype(np.uint16))
     (folder / "set.json").write_text(f'{{"done": {count}}}')
 
