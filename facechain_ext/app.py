@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from facechain_ext.errors import BadInput, BadWeights
 from facechain_ext.hosts.types import Folders
@@ -36,6 +36,10 @@ class Choice:
     dtype: str = "auto"
     models: Path = field(default_factory=lambda: Path("models"))
     scratch: Path = field(default_factory=lambda: Path("models"))
+
+
+SUITED = {"prompt": "a photo of a person, smiling, at the beach", "template": "plain", "negative": "", "cfg": 4.0, "weight": 1.0}
+"""For the trained demo model."""
 
 
 class App:
@@ -94,6 +98,11 @@ class App:
     def demo(self) -> bool:
         """Whether the demo model is in use."""
         return bool(self.note)
+
+    @property
+    def suited(self) -> dict[str, Any]:
+        """Options of a portrait that suit what paints better than the usual ones: the trained demo model knows its own few words only."""
+        return dict(SUITED) if self.drawn else {}
 
     @cached_property
     def host(self) -> Standalone:

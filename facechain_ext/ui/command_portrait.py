@@ -110,7 +110,8 @@ def _job(app: App, arguments: argparse.Namespace, count: int | None) -> Job:
 
     loras, size = tuple(_lora(text) for text in arguments.lora), _size(arguments.size)
     sides = dict(zip(("width", "height"), size or (app.native_size,) * 2, strict=True))
-    options = from_arguments(PortraitOptions, arguments, **sides, **({"count": count} if count else {}))
+    suited = {name: value for name, value in app.suited.items() if getattr(arguments, name) is None}
+    options = from_arguments(PortraitOptions, arguments, **sides, **suited, **({"count": count} if count else {}))
     if options.seed == -1:
         options = replace(options, seed=secrets.randbelow(2**32 - options.count))
     photos = [Photo(image=read_photo(path), name=Path(path).name) for path in arguments.photo]

@@ -148,7 +148,8 @@ class StudioAlone(StudioBase):
     def defaults(self, user: str = NOBODY) -> MakingOptions:
         """What a user's page begins with."""
         settings, side = self.settings(user), self.app.native_size
-        return MakingOptions(width=side, height=side, steps=settings.steps, sampler=settings.sampler, weight=settings.weight)
+        usual = {"steps": settings.steps, "sampler": settings.sampler, "weight": settings.weight}
+        return MakingOptions(width=side, height=side, **{**usual, **self.app.suited})
 
     def everything_ready(self, user: str) -> tuple[Ready, ...]:
         """What is there and what is missing."""

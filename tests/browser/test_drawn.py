@@ -44,7 +44,6 @@ def test_a_drawn_person_is_painted_and_a_photograph_is_refused(visit, folder):
     page.see(".facechain-photo.facechain-good")
     page.open("words")
     page.part("prompt").locator("textarea").fill("a photo of a person, wearing a red hoodie, smiling, at the beach")
-    page.number("weight", 1)
     page.number("count", 2)
     page.open("fold-size")
     page.part("fold-size").locator("#facechain-tab-steps input[type=number]").fill("12")

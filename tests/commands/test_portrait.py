@@ -59,7 +59,7 @@ def test_two_portraits_from_the_demo_model(tmp_path: Path, capsys: pytest.Captur
     assert all("TransFace" in line and ("likeness" in line or "no face found" in line) for line in lines)
     assert "Demo model" in said.err
     prompt, negative, settings = parse_info(Image.open(files[1]).text["parameters"])  # type: ignore[attr-defined]
-    assert "in a garden, (red:1.2)" in prompt and "lowres" in negative
+    assert prompt == "in a garden, (red:1.2)" and negative == "" and settings["CFG scale"] == "4", "what suits the drawn people's model"
     assert settings["Seed"] == "8" and settings["Size"] == "64x72" and settings["Steps"] == "2" and settings["Sampler"] == "DPM++ 2M Karras"
     assert settings["FaceChain weight"] == "0.8" and settings["FaceChain end"] == "0.9" and settings["FaceChain start"] == "0"
     assert len(settings["FaceChain photos"]) == 12 and len(settings["FaceChain encoder"]) == 12

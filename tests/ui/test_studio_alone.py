@@ -237,6 +237,12 @@ def test_random_networks_look_at_photographs(tmp_path, photo) -> None:
     assert _ready(studio)["analyser"].sentence == "Faces are found by embedded."
 
 
+@pytest.mark.parametrize(("drawn", "cfg", "template"), [(True, 4.0, "plain"), (False, 7.0, "photo")])
+def test_pages_begin_with_what_suits_the_model(tmp_path, drawn, cfg, template) -> None:
+    begun = _demo_studio(tmp_path, drawn=drawn).defaults()
+    assert (begun.cfg, begun.template, begun.weight) == (cfg, template, 1.0 if drawn else 0.5)
+
+
 def test_the_demo_model_that_draws_looks_at_drawings(tmp_path, photo) -> None:
     studio = _demo_studio(tmp_path, drawn=True)
     assert all(one.report.usable for one in studio.look(studio.demo_person()))
