@@ -17,13 +17,15 @@ from facechain_ext.faces.types import Face, Parsing
 from facechain_ext.training import fact, loop, team
 from facechain_ext.training.checkpoint import save_weights
 from facechain_ext.training.dataset import FolderPeople, load
+from facechain_ext.training.device import rate_at
 from facechain_ext.training.fair import EPSILON, Outside
 from facechain_ext.training.latents import drawing_of, open_set
 from facechain_ext.training.loop import Pace, train
 from facechain_ext.training.noise import add_noise
 from facechain_ext.training.parallel import attach_parallel, read_parallel
-from facechain_ext.training.people import PAINTED, anyone, picture
+from facechain_ext.training.people import PAINTED, TESTED, anyone, picture
 from facechain_ext.training.subjects import DrawnPeople, Example, Seen
+from facechain_ext.training.told import Told
 from tests.training.fact_cases import encoder, networks, write_latents
 from tests.training.test_restart import Counter, Stopping, assert_equal, without_time
 from tests.training.test_style_lora import sheetless
@@ -151,6 +153,8 @@ def test_the_gates_begin_silent_and_only_the_adapter_learns():
     call = Call(rows=(0, 1), pictures=(0, 1), progress=0.0, latent=(8, 8))
     with attach(one.networks.unet, one.adapter, [fact.Variants(stack=torch.randn(2, 16, 32))], lambda _: call):
         assert torch.equal(one.networks.unet(x, 5, text).sample, plain), "silent gates change nothing"
+    openings = [float(opening.detach()) for layer in one.adapter.gates() for opening in (layer.alpha_attn, layer.alpha_dense)]
+    assert openings == [1.0] * 32, "and yet they are open"
     start = {key: value.clone() for key, value in one.adapter.state_dict().items()}
     for number in range(3):
         one.step(number, np.random.default_rng(number))
@@ -159,6 +163,28 @@ def test_the_gates_begin_silent_and_only_the_adapter_learns():
         assert all(parameter.grad is None for parameter in module.parameters())
     moved = {key.split(".")[0] for key, value in one.adapter.state_dict().items() if not torch.equal(value, start[key])}
     assert moved == {"resampler", "layers"} and all(float(layer.alpha_attn.detach()) for layer in one.adapter.gates())
+
+
+@pytest.mark.parametrize("muon", [0.0, 0.5])
+def test_everything_learns_at_its_own_rate(muon):
+    one = trainee(rate=1e-3, gates=7.0, resampler=0.3, muon=muon)
+    one.optimiser.step = lambda: None
+    one._update(sum(value.sum() for value in one.parameters), 3)
+    rates = {id(value): (group["lr"], group["weight_decay"]) for group in one.optimiser.param_groups for value in group["params"]}
+    assert rates.keys() == {id(value) for value in one.parameters}
+    rate = rate_at(3, one.settings)
+    for name, value in one.adapter.named_parameters():
+        share, decay = (7.0, 0.0) if ".alpha_" in name else (0.3, 0.01) if name.startswith("resampler.") else (1.0, 0.01)
+        assert rates[id(value)] == (pytest.approx(rate * share), decay), name
+
+
+def test_unseen_people_are_told_apart_at_a_sheet():
+    """Real renders in place of paintings: the judge knows whom they show, and that they were mixed up."""
+    told = Told(4)
+    renders = np.stack([picture(number, np.random.default_rng((8, number)), ["photo"]).picture for number in TESTED[:4]])
+    assert told.crops.shape == (4, 112, 112, 3) and told.tokens.shape == (4, 77)
+    assert told.share(renders) == 1.0
+    assert told.share(renders[[1, 0, 2, 3]]) == 0.5
 
 
 @pytest.mark.parametrize("kind", ["gates", "gates with Muon", "parallel"])
