@@ -17,6 +17,12 @@ def add_noise(latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:
     return alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
 
 
+def take_noise(noisy: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+    """What add_noise began with: (x_t − √(1−ᾱ)·ε)/√ᾱ; noisy and noise [B, C, H, W], times [B]."""
+    alpha = ALPHAS.to(noisy.device)[times][:, None, None, None]
+    return (noisy - (1 - alpha).sqrt() * noise) / alpha.sqrt()
+
+
 def snr_weight(times: Tensor, cap: float) -> Tensor:
     """min(SNR, cap) / SNR for a network that tells the noise (Hang et al., 2023); ones where cap is 0. [B]"""
     if not cap:

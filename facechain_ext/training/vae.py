@@ -29,11 +29,16 @@ from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import CHECKPOINT, default_folder, load_weights, save_weights, trained
 from facechain_ext.training.device import choose_device, fused, keep_order, optimise, pace_of, rate_at, send
 from facechain_ext.training.drawn import CELL, DrawnSet, open_drawn
+from facechain_ext.training.frozen import Frozen
 from facechain_ext.training.loop import train
+from facechain_ext.training.noise import add_noise, take_noise
 from facechain_ext.training.people import ALL_STYLES, PAINTED, TESTED, anyone, picture
 from facechain_ext.training.pixels import to_pictures, to_tensor
+from facechain_ext.training.tokens import tokens_of
 
 JUDGE = TRAINED / "judge.safetensors"
+VAGUE = 300
+"""Steps of the noise, of 1,000, from which --vague has latents finished: at the last of them two fifths are noise."""
 FINISHED = "vae.safetensors"
 """The averaged VAE with centred latents: what the other trainings use."""
 
@@ -53,6 +58,7 @@ class VaeSettings(Common):
     drawn: str = option("", "folders of draw-people, joined by commas, every style as often; empty: drawn on the fly by one core")
     begin: str = option("", "weights to begin with: of a run with smaller pictures, or the finished ones for --decoder")
     decoder: bool = option(False, "train the decoder alone: latents stay what they are, so that what was trained on them stays good")
+    vague: str = option("", "with --decoder: checkpoint whose UNet finishes half of the latents from some noise, as vague as painted ones")
     edges: float = option(0.5, "weight of the error of horizontal and vertical differences")
     heads: float = option(3.0, "how many times as much an error in somebody's head counts")
     tested: int = option(0, "people by whom the judge says, at every sample sheet, what is left of them; 0 for none")
@@ -64,6 +70,8 @@ class VaeSettings(Common):
         given = self.widths.split(",")
         if self.widths and (len(given) != 4 or len(set(given)) > 1 or not given[0].isdigit() or int(given[0]) % 4):
             raise BadInput(f"--widths is {self.widths!r}: give the same multiple of 4 four times, as 16,16,16,16.")
+        if self.vague and not self.decoder:
+            raise BadInput("--vague makes latents vague, from which an encoder would learn nonsense: give --decoder beside it.")
 
 
 def shares_of(drawn: Sequence[DrawnSet]) -> np.ndarray:
@@ -115,6 +123,7 @@ class VaeTrainee:
         self.learning = [one for one in self.vae.parameters() if one.requires_grad]
         self.optimiser = torch.optim.Adam(self.learning, lr=settings.rate, betas=(0.9, 0.99), fused=fused(device))
         self.average = Average({"vae": self.vae}, settings.decay)
+        self.painter = Frozen(load_networks(Path(settings.vague), device, torch.float32)) if settings.vague else None
         self.judged = 0.0
         self.drawn = [open_drawn(Path(path)) for path in settings.drawn.split(",") if path]
         self.shares = shares_of(self.drawn)
@@ -127,7 +136,7 @@ class VaeTrainee:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.autocast):
             with torch.set_grad_enabled(not settings.decoder):
                 latents = self.vae.encode(crops).latent_dist
-            seen = self.vae.decode(latents.sample()).sample
+            seen = self.vae.decode(self._vague(latents.sample())).sample
         difference = seen.float() - crops
         error, edges = errors(difference * weight / weight.mean())
         kl = latents.kl().float().mean() / crops[0].numel()
@@ -136,6 +145,19 @@ class VaeTrainee:
         self.average.follow(number)
         plain = difference.detach().abs().mean() * 127.5
         return {"error_of_255": plain, "edges": edges.detach(), "kl": kl.detach(), "gradient": norm, "judged": self.judged}
+
+    @torch.no_grad()
+    def _vague(self, latents: Tensor) -> Tensor:
+        """The first half of the latents [B, 4, h, w] as the UNet finishes them from a little noise, in one step and without words."""
+        if self.painter is None:
+            return latents
+        half, scale = max(1, len(latents) // 2), self.painter.scale
+        clean = latents[:half] * scale
+        times, noise = torch.randint(0, VAGUE, (half,), device=self.device), torch.randn_like(clean)
+        noisy = add_noise(clean, noise, times)
+        words = self.painter.read(tokens_of([""])).expand(half, -1, -1)
+        finished = take_noise(noisy, self.painter.networks.unet(noisy, times, words).sample.float(), times)
+        return torch.cat((finished / scale, latents[half:]))
 
     def _crop(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """RGB uint8 [h, w, 3] and how much of each pixel is head, float32 [h, w]."""
