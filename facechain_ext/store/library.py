@@ -114,7 +114,8 @@ class Library:
     def add(self, name: str, what: Addition, *, replace: bool = False) -> Saved:
         """Save a person; a name that is taken is a BadInput, unless it is the same photos for a further adapter, or `replace`."""
         target = self._path(name)
-        old = self._read(target) if target.is_file() else None
+        taken = target.is_file()  # asked once: whoever takes the name from now on is not overwritten
+        old = self._read(target) if taken else None
         same = old is not None and (old.photos, old.encoder) == (what.identity.photos, what.identity.encoder)
         if old is not None and not same and not replace:
             raise BadInput(f"There is a person called {old.name} already: choose another name, or delete that person first.")
@@ -122,16 +123,20 @@ class Library:
         tensors |= {f"tokens.{what.identity.adapter}": what.identity.tokens, f"null.{what.identity.adapter}": what.identity.null}
         tensors["embeddings"] = what.identity.embeddings
         adapters[what.identity.adapter] = what.adapter
-        self._write(target, tensors, _metadata(what, adapters), exclusive=not (replace or target.is_file()))
+        self._write(target, tensors, _metadata(what, adapters), exclusive=not (replace or taken))
         return self.person(name)
 
     def rename(self, name: str, new: str) -> Saved:
         """Give a person another name. BadInput where that is taken."""
         old, target = self.person(name).path, self._path(new)
-        if target.exists() and not old.samefile(target):
-            raise BadInput(f"There is a person called {target.stem} already: choose another name.")
         try:
-            os.replace(old, target)
+            if target.exists() and old.samefile(target):
+                os.replace(old, self.folder / f"{clean(new)}{SUFFIX}")
+            else:
+                _link(old, target)
+                old.unlink(missing_ok=True)
+        except FileExistsError as error:
+            raise BadInput(f"There is a person called {target.stem} already: choose another name.") from error
         except OSError as error:
             raise CannotWrite(f"{old} cannot be renamed ({error.strerror}): check that its folder may be written to.") from error
         return self.person(new)
@@ -155,10 +160,11 @@ class Library:
         if len(people) < 2:
             raise BadInput("Choose at least two different people to merge.")
         target = self._path(into)
-        if target.exists() and not any(target.samefile(one.path) for one in people):
+        taken = target.exists()
+        if taken and not any(target.samefile(one.path) for one in people):
             raise BadInput(f"There is a person called {target.stem} already: choose another name, or one of those that are merged.")
         tensors, metadata = merged(people, self.identity, self.originals)
-        self._write(target, tensors, metadata, exclusive=not target.exists())
+        self._write(target, tensors, metadata, exclusive=not taken)
         for one in people:
             if not target.samefile(one.path):
                 self.delete(one.name)

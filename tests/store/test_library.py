@@ -13,6 +13,7 @@ import torch
 
 from facechain_ext.engine.identity import Identity
 from facechain_ext.errors import BadInput, BadWeights, CannotWrite
+from facechain_ext.store import library as library_module
 from facechain_ext.store.library import Addition, Library, clean, header, library_of
 
 ROOT = Path(__file__).parents[2]
@@ -259,3 +260,30 @@ def test_an_addition_is_not_changed(library):
     what = addition()
     library.add("Anna", what)
     assert what == replace(what)
+
+
+@pytest.mark.parametrize(("pause", "act"), [
+    ("_metadata", lambda library: library.add("Anna", addition(identity=identity(photos=("mine",), seed=1)))),
+    ("merged", lambda library: library.merge(["Eva", "Ida"], "Anna")),
+    ("_link", lambda library: library.rename("Eva", "Anna")),
+], ids=["add", "merge", "rename"])  # fmt: skip
+def test_a_name_taken_while_it_is_being_taken_is_not_overwritten(library, monkeypatch, pause, act):
+    for name, photo in (("Eva", "e"), ("Ida", "i")):
+        library.add(name, addition(identity=identity(photos=(photo,), seed=2)))
+    real, rivals = getattr(library_module, pause), [addition(identity=identity(photos=("rival",), seed=3))]
+
+    def meanwhile(*given):
+        if rivals:
+            Library(library.folder).add("Anna", rivals.pop())
+        return real(*given)
+
+    monkeypatch.setattr(library_module, pause, meanwhile)
+    with pytest.raises(BadInput, match="called Anna already"):
+        act(library)
+    assert {one.name: one.photos for one in library.people()} == {"Anna": ("rival",), "Eva": ("e",), "Ida": ("i",)}
+
+
+def test_a_name_may_change_its_capitals(library):
+    library.add("Anna", addition())
+    library.rename("Anna", "ANNA")
+    assert [path.name for path in library.folder.iterdir()] == ["ANNA.safetensors"]
