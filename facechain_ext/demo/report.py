@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from facechain_ext.demo.judge import Judge, view
+from facechain_ext.demo.many import AnyAdapter, paint_many
 from facechain_ext.demo.model import TRAINED, demo_files
 from facechain_ext.demo.random import SIDE
 from facechain_ext.demo.reader import ATTRIBUTES, Reader, labels_of
@@ -30,7 +30,7 @@ from facechain_ext.engine.adapter import Adapter
 from facechain_ext.engine.checkpoints import read_adapter, read_encoder
 from facechain_ext.engine.encoder import FaceEncoder
 from facechain_ext.engine.identity import Identity, identify
-from facechain_ext.engine.injection import Call, Person
+from facechain_ext.engine.injection import Person
 from facechain_ext.errors import BadInput
 from facechain_ext.faces.demo import Demo, check
 from facechain_ext.hosts.standalone.host import Standalone
@@ -42,7 +42,8 @@ from facechain_ext.training.control import skeleton
 from facechain_ext.training.encoder import head_crop
 from facechain_ext.training.judge import seen
 from facechain_ext.training.likeness import ceiling, embed, gallery_of
-from facechain_ext.training.parallel import ParallelAdapter, attach_parallel, read_parallel
+from facechain_ext.training.narrow import use_narrow_heads
+from facechain_ext.training.parallel import read_parallel
 from facechain_ext.training.people import TESTED, picture
 from facechain_ext.training.reader import FINISHED as READER
 from facechain_ext.training.reader import read, right, unseen
@@ -50,6 +51,8 @@ from facechain_ext.training.vae import told_apart
 
 NAME, SUMMARY = "demo-report", "Measure the demo model: a table and a picture sheet."
 SHOWN = 8
+TOGETHER = 20
+"""Pictures painted at once."""
 
 JUDGE = TRAINED / "judge.safetensors"
 
@@ -74,6 +77,7 @@ class ReportSettings:
     pairs: bool = option(True, "measure pictures of two people")
     ablation: str = option("", "adapters trained otherwise, as name=file,name=file, for the ablation table")
     device: str = option("auto", "auto, cpu, cuda, mps")
+    narrow: bool = option(False, "CPU: attention of narrow heads by a kernel compiled here (AVX-512, g++): pictures in half the time")
 
     def __post_init__(self) -> None:
         if self.people < 2 or self.prompts < 1:
@@ -108,13 +112,12 @@ class Run:
     people: list[int] = field(default_factory=list)
 
 
-AnyAdapter = Adapter | ParallelAdapter
-
-
 class Bench:
     """The files of a report, loaded once, and the ways to paint with them."""
 
     def __init__(self, settings: ReportSettings, scratch: Path) -> None:
+        if settings.narrow:
+            use_narrow_heads()
         files = demo_files(scratch)
         self.settings, self.note = settings, files.note
         self.people = list(TESTED[: settings.people])
@@ -145,62 +148,67 @@ class Bench:
         reader = cast("Adapter", adapter)  # only the resampler is read, which both kinds have
         return identify(self.encoder, reader, crops, [f"{number}-{place}" for place in range(photos)])
 
-    def paint(self, wish: Wish, persons: Sequence[Person] = (), adapter: AnyAdapter | None = None, **more: Any) -> np.ndarray:
-        """One picture; more: further fields of the request."""
-        gated = adapter if isinstance(adapter, Adapter) else None
+    def request(self, wish: Wish, **more: Any) -> Paint:
+        """What the host is asked for; more: further fields."""
         settings = self.settings
-        request = Paint(
-            prompt=wish.prompt, width=more.pop("width", SIDE), height=SIDE, steps=settings.sampling, cfg=settings.guidance, seed=wish.seed,
-            adapter=gated, persons=tuple(persons) if gated else (), **more,
-        )  # fmt: skip
-        with self._beside(adapter, persons, request):
-            return np.asarray(next(iter(self.host.paint(request))).image)
+        size = {"width": SIDE, "height": SIDE, **more}
+        return Paint(prompt=wish.prompt, steps=settings.sampling, cfg=settings.guidance, seed=wish.seed, **size)
 
-    def _beside(self, adapter: AnyAdapter | None, persons: Sequence[Person], request: Paint) -> AbstractContextManager[object]:
-        """A parallel adapter is no part of the product, so it is hung onto the host's UNet from outside."""
-        if not isinstance(adapter, ParallelAdapter):
-            return nullcontext()
-        size = (request.height // 8, request.width // 8)
-        adapter.to(self.host.networks.unet.device)
-        return attach_parallel(self.host.networks.unet, adapter, persons, lambda rows: halves(rows, size))
+    def paint(
+        self, requests: Sequence[Paint], persons: Sequence[Sequence[Person]] = (), adapter: AnyAdapter | None = None
+    ) -> Iterator[np.ndarray]:
+        """All pictures, some at once, with a line of progress now and then."""
+        for first in range(0, len(requests), TOGETHER):
+            part = slice(first, first + TOGETHER)
+            yield from paint_many(self.host, requests[part], persons[part], adapter)
+            log.info("%d of %d pictures", min(first + TOGETHER, len(requests)), len(requests))
 
     def run(self, photos: int = 0, adapter: AnyAdapter | None = None, style: str = "", **more: Any) -> Run:
         """Everybody with every prompt; photos: 0 leaves the adapter off."""
         chosen = adapter or self.adapter
-        rows = []
-        for place, number in enumerate(self.people):
-            persons = [Person(identity=self.identity(number, chosen, photos), weight=self.settings.weight)] if photos else []
-            wishes = wishes_of(place, self.settings, style)
-            rows.append([self.paint(wish, persons, chosen if photos else None, **more) for wish in wishes])
-        return Run(pictures=rows, people=self.people)
+        requests = [self.request(wish, **more) for place in range(len(self.people)) for wish in wishes_of(place, self.settings, style)]
+        return self._rows(requests, self._alone(photos, chosen) if photos else (), chosen if photos else None)
 
     def posed(self) -> Run:
         """Everybody in a pose given by a skeleton."""
-        rows = []
+        requests = []
         for place, number in enumerate(self.people):
-            persons = [Person(identity=self.identity(number, self.adapter), weight=self.settings.weight)]
             image = Image.fromarray(skeleton(picture(number, np.random.default_rng((37, number)))))
-            control = Control(model=Path(self.settings.control), image=image)
-            rows.append([self.paint(wish, persons, self.adapter, controls=(control,)) for wish in wishes_of(place, self.settings)])
-        return Run(pictures=rows, people=self.people)
+            controls = (Control(model=Path(self.settings.control), image=image),)
+            requests += [self.request(wish, controls=controls) for wish in wishes_of(place, self.settings)]
+        return self._rows(requests, self._alone(1, self.adapter), self.adapter)
 
     def pairs(self) -> Run:
         """Everybody beside the next one, each with a mask for a half of the picture."""
-        rows = []
-        for place, number in enumerate(self.people):
-            both = (number, self.people[(place + 1) % len(self.people)])
-            persons = [
-                Person(identity=self.identity(one, self.adapter), weight=self.settings.weight, mask=mask)
-                for one, mask in zip(both, half_masks(), strict=True)
-            ]
-            rows.append([self.paint(pair_wish(place, self.settings), persons, self.adapter, width=2 * SIDE)])
-        return Run(pictures=rows, people=self.people)
+        known = [self.identity(number, self.adapter) for number in self.people]
+        requests = [self.request(pair_wish(place, self.settings), width=2 * SIDE) for place in range(len(known))]
+        persons = [
+            [Person(identity=one, weight=self.settings.weight, mask=mask) for one, mask in zip(both, half_masks(), strict=True)]
+            for both in zip(known, known[1:] + known[:1], strict=True)
+        ]
+        return self._rows(requests, persons, self.adapter)
 
-    def likeness(self, run: Run, middle: float | None = None, shift: int = 0) -> float:
-        """Share of pictures whose person is ranked first. middle: x of the head; shift: who it is, in places after the row's own."""
+    def _alone(self, photos: int, adapter: AnyAdapter) -> list[list[Person]]:
+        """Everybody by themselves, for every prompt."""
+        known = [self.identity(number, adapter, photos) for number in self.people]
+        return [[Person(identity=one, weight=self.settings.weight)] for one in known for _ in range(self.settings.prompts)]
+
+    def _rows(self, requests: Sequence[Paint], persons: Sequence[Sequence[Person]], adapter: AnyAdapter | None) -> Run:
+        pictures, each = list(self.paint(requests, persons, adapter)), len(requests) // len(self.people)
+        return Run(pictures=[pictures[first : first + each] for first in range(0, len(pictures), each)], people=self.people)
+
+    def places(self, run: Run, middle: float | None = None, shift: int = 0) -> np.ndarray:
+        """The place of each picture's person among all, 1 is first.
+
+        middle: x of the head; shift: who it is, in places after the row's own.
+        """
         views = np.stack([view(one, middle) for row in run.pictures for one in row])
         wanted = np.repeat((np.arange(len(run.pictures)) + shift) % len(self.people), len(run.pictures[0]))
-        return first_share(embed(self.judge, views), self.gallery, wanted)
+        return places(embed(self.judge, views), self.gallery, wanted)
+
+    def likeness(self, run: Run, middle: float | None = None, shift: int = 0) -> float:
+        """Share of pictures whose person is ranked first; as `places`."""
+        return float((self.places(run, middle, shift) == 1).mean())
 
     def kept(self, run: Run, style: str = "") -> dict[str, float]:
         """Share of right answers by attribute, and of all."""
@@ -229,9 +237,11 @@ def half_masks() -> tuple[Tensor, Tensor]:
     return left, 1 - left
 
 
-def first_share(vectors: Tensor, gallery: Tensor, wanted: np.ndarray) -> float:
-    """Share of unit vectors [n, D] whose nearest of the gallery [P, D] is the wanted one [n]."""
-    return float(((vectors.cpu() @ gallery.cpu().T).argmax(dim=1).numpy() == wanted).mean())
+def places(vectors: Tensor, gallery: Tensor, wanted: np.ndarray) -> np.ndarray:
+    """At which place, from 1, unit vectors [n, D] have the wanted one [n] of the gallery [P, D]; whoever is as near comes before."""
+    cosines = vectors.cpu() @ gallery.cpu().T
+    own = cosines.gather(1, torch.from_numpy(wanted)[:, None])
+    return (cosines >= own).sum(dim=1).numpy()
 
 
 def answer_shares(found: np.ndarray, wanted: np.ndarray) -> dict[str, float]:
@@ -248,12 +258,6 @@ def change_ratio(changes: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -
         inside.append(change[head].mean() if head.any() else 0.0)
         outside.append(change[~head].mean() if (~head).any() else 0.0)
     return float(np.mean(outside) / np.mean(inside)) if np.mean(inside) else 0.0
-
-
-def halves(rows: int, size: tuple[int, int]) -> Call:
-    """A call of the standalone host with guidance: first half unconditional, second conditional."""
-    kinds = (0,) * (rows // 2) + (1,) * (rows - rows // 2)
-    return Call(rows=kinds, pictures=(0,) * rows, progress=0.0, latent=size)
 
 
 def wishes_of(place: int, settings: ReportSettings, style: str = "") -> list[Wish]:
@@ -301,6 +305,9 @@ def figures(bench: Bench, keep: dict[str, Run]) -> Iterator[Figure]:
     alike, without = bench.likeness(on), bench.likeness(off)
     yield Figure(name="identity first, adapter on", value=alike, bar="≥ 70 %", held=alike >= 0.7, ceiling=top)
     yield Figure(name="identity first, adapter off", value=without, bar="≤ 3 %", held=without <= 0.03, ceiling=top)
+    for name, made in (("on", on), ("off", off)):
+        middle = float(np.median(bench.places(made)))
+        yield Figure(name=f"place of the right person, median, adapter {name}", value=middle, bar="", held=None)
     kept, before = bench.kept(on), bench.kept(off)
     for name in (*ATTRIBUTES, "all"):
         yield Figure(name=f"prompt kept, off: {name}", value=before[name], bar="", held=None, ceiling=answers)
@@ -347,6 +354,7 @@ def ablation(bench: Bench, off: Run) -> Iterator[Mapping[str, Any]]:
         made = bench.run(photos=1, adapter=adapter)
         row = {
             "identity first": bench.likeness(made),
+            "place, median": float(np.median(bench.places(made))),
             "prompt kept": bench.kept(made)["all"],
             "outside by inside": bench.outside(made, off),
         }

@@ -27,7 +27,10 @@ TILED = 1024 * 1024  # pixels from which the VAE works in tiles, to spare memory
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """What one batch is painted from: text embeddings [1, 77·n, width], pictures numbered from `first`, and their seeds."""
+    """What one batch is painted from: text embeddings [1 or pictures, 77·n, width], pictures numbered from `first`, and their seeds.
+
+    own: every picture has people of its own: their variants are 2·picture and, with the face, 2·picture + 1.
+    """
 
     request: Paint
     cond: Tensor
@@ -35,6 +38,7 @@ class Batch:
     units: tuple[Unit, ...]
     first: int
     seeds: tuple[int, ...]
+    own: bool = False
 
     @property
     def latent(self) -> tuple[int, int]:
@@ -53,7 +57,7 @@ class Place:
     def __call__(self, _rows: int) -> Call:
         pictures = range(self._batch.first, self._batch.first + len(self._batch.seeds))
         return Call(
-            rows=tuple(kind for kind in self.kinds for _ in pictures),
+            rows=tuple(kind + 2 * picture * self._batch.own for kind in self.kinds for picture in pictures),
             pictures=tuple(pictures) * len(self.kinds),
             progress=self.progress,
             latent=self._batch.latent,

@@ -1,0 +1,107 @@
+"""Paints many requests at once, each with its own words, noise, people and poses: what the standalone host paints one by one.
+
+A report is thousands of small pictures, and on a CPU a call of a UNet this small costs more than what it computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from facechain_ext.engine.adapter import Adapter
+from facechain_ext.engine.injection import Call, Person
+from facechain_ext.hosts.standalone.checkpoint import Networks
+from facechain_ext.hosts.standalone.controlnets import Unit, control_picture, load_controlnet
+from facechain_ext.hosts.standalone.host import Standalone
+from facechain_ext.hosts.standalone.loras import applied
+from facechain_ext.hosts.standalone.painting import Batch, paint_batch
+from facechain_ext.hosts.standalone.text import encode
+from facechain_ext.hosts.types import Paint
+from facechain_ext.training.parallel import ParallelAdapter, attach_parallel
+
+AnyAdapter = Adapter | ParallelAdapter
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One person of every picture: variants 2·picture and 2·picture + 1 are the null tokens and the face of its own.
+
+    stack [2 · pictures, T, context]; mask [pictures, H, W] or None.
+    """
+
+    stack: Tensor
+    mask: Tensor | None
+    weight: float
+
+    def active(self, progress: float) -> bool:
+        """Always."""
+        return True
+
+
+def paint_many(
+    host: Standalone, requests: Sequence[Paint], persons: Sequence[Sequence[Person]] = (), adapter: AnyAdapter | None = None
+) -> list[np.ndarray]:
+    """Pictures RGB uint8 [H, W, 3] of requests that differ in prompt, seed and control pictures alone. ValueError where in more.
+
+    persons: those of every picture, as many in each and of one weight throughout; an adapter for them.
+    """
+    first, networks = requests[0], host.networks
+    if any(replace(one, prompt="", seed=0, controls=()) != replace(first, prompt="", seed=0, controls=()) for one in requests):
+        raise ValueError("Only requests that differ in prompt, seed and control pictures are painted at once.")
+    columns = tuple(column(each) for each in zip(*persons, strict=True)) if adapter is not None else ()
+    gated = adapter if isinstance(adapter, Adapter) else None
+    request = replace(first, adapter=gated, persons=columns if gated else (), controls=())
+    with applied(networks, [(Path(lora.source), lora.weight) for lora in first.loras]), _beside(networks, adapter, columns, request):
+        batch = Batch(
+            request=request,
+            cond=torch.cat([encode(networks, one.prompt, one.clip_skip) for one in requests]),
+            uncond=encode(networks, first.negative, first.clip_skip).expand(len(requests), -1, -1),
+            units=_units(networks, requests),
+            first=0,
+            seeds=tuple(one.seed for one in requests),
+            own=True,
+        )
+        return [np.asarray(one.image) for one in paint_batch(networks, batch, lambda *_: None)]
+
+
+def column(persons: Sequence[Person]) -> Column:
+    """The persons of many pictures in one place, each [2, T, context]; all with a mask [H, W] or none. ValueError."""
+    masks = [one.mask for one in persons if one.mask is not None]
+    if len({one.weight for one in persons}) > 1 or len(masks) not in (0, len(persons)):
+        raise ValueError("People of many pictures need one weight, and all of them a mask or none.")
+    return Column(stack=torch.cat([one.stack for one in persons]), mask=torch.stack(masks) if masks else None, weight=persons[0].weight)
+
+
+def _units(networks: Networks, requests: Sequence[Paint]) -> tuple[Unit, ...]:
+    """The ControlNets with every row's own picture: rows of one kind after those of the other."""
+    kinds = 1 if requests[0].cfg == 1 else 2
+    made = []
+    for each in zip(*(one.controls for one in requests), strict=True):
+        like, size = networks.unet.conv_in.weight, (requests[0].width, requests[0].height)
+        pictures = torch.cat([control_picture(one.image, *size, like) for one in each])
+        model = load_controlnet(Path(each[0].model), networks.unet)
+        given = {"weight": each[0].weight, "start": each[0].start, "end": each[0].end}
+        made.append(Unit(model=model, picture=pictures.repeat(kinds, 1, 1, 1), **given))
+    return tuple(made)
+
+
+def _beside(networks: Networks, adapter: AnyAdapter | None, columns: Sequence[Column], request: Paint) -> AbstractContextManager[object]:
+    """A parallel adapter is no part of the product, so it is hung onto the host's UNet from outside."""
+    if not isinstance(adapter, ParallelAdapter):
+        return nullcontext()
+    size = (request.height // 8, request.width // 8)
+    adapter.to(networks.unet.device)
+    return attach_parallel(networks.unet, adapter, columns, lambda rows: guided(rows, size))
+
+
+def guided(rows: int, size: tuple[int, int]) -> Call:
+    """A call of the standalone host with guidance on many pictures: all unconditional, then all conditional."""
+    pictures = range(rows // 2)
+    variants = (*(2 * one for one in pictures), *(2 * one + 1 for one in pictures))
+    return Call(rows=variants, pictures=(*pictures, *pictures), progress=0.0, latent=size)

@@ -1,0 +1,79 @@
+"""Many pictures at once are those that the host paints one by one: words, noise, people, masks, poses and LoRAs are each one's own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from facechain_ext.demo.many import column, paint_many
+from facechain_ext.hosts.types import Control, Lora, Paint
+from tests.hosts.standalone_cases import adapter, ask, controlnet, host, kohya_lora, ldm_controlnet, person, photo
+
+WORDS = ("a photo of a person", "a comic of somebody wearing a crown", "a pencil drawing, at the beach")
+
+
+def requests(**more: Any) -> list[Paint]:
+    return [ask(prompt=words, seed=20 + number, steps=3, **more) for number, words in enumerate(WORDS)]
+
+
+def one_by_one(asked: list[Paint], persons: list[list[Any]]) -> list[np.ndarray]:
+    each = [replace(one, adapter=adapter(), persons=tuple(who)) for one, who in zip(asked, persons, strict=True)] if persons else asked
+    return [np.asarray(next(iter(host().paint(one))).image) for one in each]
+
+
+def assert_same(asked: list[Paint], persons: list[list[Any]]) -> list[np.ndarray]:
+    """Grey levels differ by rounding alone, which is otherwise in a batch; returns the pictures painted one by one."""
+    single = one_by_one(asked, persons)
+    together = paint_many(host(), asked, persons, adapter() if persons else None)
+    assert len(together) == len(single) == 3
+    for a, b in zip(together, single, strict=True):
+        assert np.abs(a.astype(int) - b).max() <= 2
+    assert np.abs(single[0].astype(int) - single[1]).mean() > 10, "the three are different pictures"
+    return single
+
+
+def test_words_and_noise_are_each_ones_own():
+    assert_same(requests(), [])
+
+
+def test_everybody_has_their_own_picture():
+    plain = one_by_one(requests(), [])
+    faces = assert_same(requests(), [[person(seed=number, weight=1.0)] for number in (3, 5, 8)])
+    assert all(np.abs(a.astype(int) - b).mean() > 1 for a, b in zip(faces, plain, strict=True)), "a face changes a picture"
+
+
+def test_two_people_keep_to_their_masks():
+    left = torch.zeros(8, 8)
+    left[:, :4] = 1
+    pairs = [[person(seed=n, weight=0.8, mask=left), person(seed=n + 20, weight=0.8, mask=1 - left)] for n in range(3)]
+    assert_same(requests(), pairs)
+
+
+def test_a_pose_and_a_lora_beside_the_face(tmp_path: Path):
+    save_file(kohya_lora(host().networks.unet, host().networks.text_encoder), tmp_path / "lora.safetensors")
+    save_file(ldm_controlnet(controlnet()), tmp_path / "control.safetensors")
+    asked = []
+    for number, one in enumerate(requests(loras=(Lora(source=tmp_path / "lora.safetensors", weight=0.7),))):
+        image = Image.fromarray(np.roll(np.asarray(photo()), 20 * number, axis=1))
+        asked.append(with_pose(one, tmp_path / "control.safetensors", image))
+    assert_same(asked, [[person(seed=number, weight=0.5)] for number in (3, 5, 8)])
+
+
+def with_pose(one: Paint, model: Path, image: Image.Image) -> Paint:
+    return replace(one, controls=(Control(model=model, image=image),))
+
+
+def test_requests_that_differ_in_more_are_refused():
+    with pytest.raises(ValueError, match="prompt, seed and control"):
+        paint_many(host(), [ask(steps=2), ask(steps=3)])
+    with pytest.raises(ValueError, match="one weight"):
+        column([person(weight=1.0), person(weight=0.5)])
+    with pytest.raises(ValueError, match="a mask or none"):
+        column([person(), person(mask=torch.ones(8, 8))])
