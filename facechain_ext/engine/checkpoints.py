@@ -16,6 +16,7 @@ from torch import Tensor
 from facechain_ext.engine.adapter import Adapter, AdapterSizes
 from facechain_ext.engine.encoder import EncoderSizes, FaceEncoder
 from facechain_ext.engine.gate import published_shapes
+from facechain_ext.engine.int8 import from_int8
 from facechain_ext.engine.resampler import ResamplerSizes
 from facechain_ext.engine.sites import BLOCK, SITES
 from facechain_ext.errors import BadWeights, CannotWrite
@@ -65,8 +66,12 @@ def _read_pickle(path: Path) -> Tensors:
 
 
 def read_encoder(path: Path, *, heads: int | None = None) -> FaceEncoder:
-    """Read a TransFace encoder (published .pt, or safetensors), float32 on the CPU. BadWeights names what does not fit."""
+    """Read a TransFace encoder (published .pt, or safetensors, also with matrices in int8), float32 on the CPU.
+
+    BadWeights names what does not fit.
+    """
     tensors, metadata = read_tensors(path)
+    tensors = from_int8(tensors)
     _refuse_foreign(path, tensors, wanted="a face encoder", needed=("pos_embed", "patch_embed.proj.weight", "feature.0.weight"))
     stated = int(metadata["heads"]) if metadata.get("heads", "").isdigit() else None
     encoder = FaceEncoder(EncoderSizes.of(tensors, heads or stated))

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from facechain_ext.engine.checkpoints import write_tensors
+from facechain_ext.engine.int8 import to_int8
 from facechain_ext.errors import BadInput
 from facechain_ext.hosts.standalone.checkpoint import Networks, load_networks
 from facechain_ext.training.checkpoint import CHECKPOINT, trained
@@ -67,10 +68,11 @@ def networks_of(checkpoint: str, device: torch.device) -> Networks:
     return load_networks(Path(checkpoint) if checkpoint else trained("base", CHECKPOINT), device, torch.float32)
 
 
-def finish(trainee: Trainee, target: Path) -> None:
-    """Write what was trained in float16. CannotWrite."""
-    halves = {key: value.half() if value.is_floating_point() else value for key, value in trainee.weights().items()}
-    write_tensors({key: value.contiguous() for key, value in halves.items()}, target, trainee.metadata())
+def finish(trainee: Trainee, target: Path, small: Sequence[str] = ()) -> None:
+    """Write what was trained in float16, the matrices named in `small` in int8. CannotWrite."""
+    halves = {key: value.half() if value.is_floating_point() else value for key, value in trainee.weights().items() if key not in small}
+    matrices = to_int8({key: value for key, value in trainee.weights().items() if key in small}, small)
+    write_tensors({key: value.contiguous() for key, value in (halves | matrices).items()}, target, trainee.metadata())
 
 
 def noise_error(latents: Tensor, snr: float, tell: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, Tensor]:
