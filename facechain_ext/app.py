@@ -67,9 +67,10 @@ class App:
 
     @cached_property
     def folders(self) -> Folders:
-        """Where models lie: the WebUI's sub-folders beneath the models folder."""
+        """Where models lie: the WebUI's sub-folders beneath the models folder, and what comes with the trained demo model."""
         models = self.choice.models
-        return Folders(models=models, loras=models / "Lora", checkpoints=models / "Stable-diffusion", controlnets=models / "ControlNet")
+        own = {"loras": models / "Lora", "checkpoints": models / "Stable-diffusion", "controlnets": models / "ControlNet"}
+        return Folders(models=models, shipped=Path(str(self.files[0])).parent if self.drawn else None, **own)
 
     @cached_property
     def native_size(self) -> int:

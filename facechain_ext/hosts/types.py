@@ -130,13 +130,17 @@ Report = Callable[[Progress], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Folders:
-    """Where the host keeps things; None where it has no such folder."""
+    """Where the host keeps things; None where it has no such folder.
+
+    shipped: LoRAs and ControlNets that come with the product, offered beside the person's own; nothing is ever written there.
+    """
 
     models: Path
     outputs: Path | None = None
     loras: Path | None = None
     checkpoints: Path | None = None
     controlnets: Path | None = None
+    shipped: Path | None = None
 
 
 class Host(Protocol):

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from facechain_ext.demo.world.caption import STYLE_WORDS
 from facechain_ext.demo.world.traits import EXTRA_STYLES
 from facechain_ext.errors import BadInput
 from facechain_ext.hosts.standalone.checkpoint import Networks
@@ -134,7 +135,9 @@ class StyleTrainee:
     def metadata(self) -> Mapping[str, str]:
         """As kohya's trainer names it, so that WebUIs show it."""
         rank, base = str(self.settings.rank), Path(self.settings.checkpoint or CHECKPOINT).name
-        return {"ss_network_module": "networks.lora", "ss_network_dim": rank, "ss_network_alpha": rank, "ss_sd_model_name": base}
+        said = {"ss_network_module": "networks.lora", "ss_network_dim": rank, "ss_network_alpha": rank, "ss_sd_model_name": base}
+        words = self.settings.trigger if self.settings.data else STYLE_WORDS[self.settings.style][0]
+        return said | ({"modelspec.trigger_phrase": words} if words else {})
 
     def sheet(self) -> np.ndarray:
         """Two rows: the frozen model's pictures, and those with the averaged LoRA."""

@@ -52,3 +52,15 @@ def test_files_of_one_name_are_told_apart_by_their_place(folder) -> None:
     for name in ("anna", "anna.safetensors"):
         with pytest.raises(BadInput, match=r"2 files called anna\S* in .*: choose people/anna or styles/anna\."):
             locate(name, folder, "LoRA")
+
+
+def test_what_comes_with_the_product_stands_beside_the_persons_own(folder, tmp_path) -> None:
+    shipped = tmp_path / "shipped" / "Lora"
+    shipped.mkdir(parents=True)
+    for name in ("glow", "woodcut"):
+        (shipped / f"{name}.safetensors").write_bytes(b"")
+    assert listed(folder, shipped) == {"glow": folder / "glow.safetensors", "woodcut": shipped / "woodcut.safetensors"}
+    assert listed(None, shipped)["glow"] == shipped / "glow.safetensors" and listed(folder, tmp_path / "nowhere") == listed(folder)
+    assert locate("woodcut", folder, "LoRA", shipped) == shipped / "woodcut.safetensors"
+    assert locate("glow", folder, "LoRA", shipped) == folder / "glow.safetensors"
+    assert [one.name for one in listed_loras(folder, shipped)] == ["glow", "woodcut"]

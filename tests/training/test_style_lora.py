@@ -53,6 +53,7 @@ def test_the_file_does_in_the_host_what_the_training_did(tmp_path):
     assert name == "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_out_0"
     assert tensors[f"{name}.lora_down.weight"].shape == (4, 32) and float(tensors[f"{name}.alpha"]) == 4
     assert metadata["ss_network_dim"] == "4"
+    assert metadata["modelspec.trigger_phrase"] == {"blueprint": "a blueprint", "woodcut": "a woodcut print"}[one.settings.style]
     other = networks()
     x, text = torch.randn(1, 4, 16, 16), torch.randn(1, 77, 32)
     with torch.no_grad():
@@ -92,6 +93,8 @@ def test_a_folder_of_captioned_pictures(tmp_path):
     assert one.tokens[0].tolist() != one.tokens[1].tolist() == one.tokens[2].tolist()
     assert np.isfinite(float(one.step(0, np.random.default_rng(0))["error"]))
     assert one.sheet().shape == (2 * 64, 3 * 64, 3)
+    assert one.metadata()["modelspec.trigger_phrase"] == "mystyle"
+    assert "modelspec.trigger_phrase" not in trainee(style="", data=str(tmp_path), size=64).metadata()
 
 
 def test_what_is_missing_is_named(tmp_path):

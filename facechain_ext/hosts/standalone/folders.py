@@ -14,11 +14,17 @@ from facechain_ext.hosts.types import Listed
 SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 
 
-def listed(folder: Path | None) -> dict[str, Path]:
-    """Weight files in a folder and below it, and diffusers' model folders, by name without ending.
+def listed(folder: Path | None, beside: Path | None = None) -> dict[str, Path]:
+    """Weight files in a folder and below it, and diffusers' model folders, by name without ending; then those of a folder beside it.
 
-    Where several have the same name, each is called by its place in the folder: people/anna and styles/anna.
+    Where several have the same name, each is called by its place in the folder: people/anna and styles/anna. The first folder's come
+    first, and hide those beside of the same name.
     """
+    own = _beneath(folder)
+    return own | {name: path for name, path in _beneath(beside).items() if name not in own}
+
+
+def _beneath(folder: Path | None) -> dict[str, Path]:
     if folder is None or not folder.is_dir():
         return {}
     models = [path.parent for path in folder.rglob("config.json")]
@@ -32,13 +38,13 @@ def listed(folder: Path | None) -> dict[str, Path]:
     }
 
 
-def locate(source: str | Path, folder: Path | None, kind: str) -> Path:
+def locate(source: str | Path, folder: Path | None, kind: str, beside: Path | None = None) -> Path:
     """The file a source means: a name in the folder with or without ending, or an existing path. BadInput with the closest names, or
     with those to choose from where several files are called so.
 
     A name comes first: what happens to lie in the working directory under the same one is not meant.
     """
-    known, name = listed(folder), str(source)
+    known, name = listed(folder, beside), str(source)
     called = [key for key, path in known.items() if name in (path.name, path.stem)]
     if name not in known and len(called) > 1 and not isinstance(source, Path):
         raise BadInput(f"There are {len(called)} files called {name} in {folder}: choose {' or '.join(called)}.")
@@ -58,10 +64,10 @@ HASHES = ("sshs_model_hash", "sshs_legacy_hash")
 LONGEST_HEADER = 100_000_000
 
 
-def listed_loras(folder: Path | None) -> list[Listed]:
-    """The LoRAs of a folder with what their heads say; a head is read once as long as its file stays as it is."""
+def listed_loras(folder: Path | None, beside: Path | None = None) -> list[Listed]:
+    """The LoRAs of one or two folders with what their heads say; a head is read once as long as its file stays as it is."""
     found = []
-    for name, path in listed(folder).items():
+    for name, path in listed(folder, beside).items():
         stat = path.stat()
         alias, hashes = _stated(path, stat.st_size, stat.st_mtime_ns)
         found.append(Listed(name=name, file=str(path), alias=alias, hashes=hashes))

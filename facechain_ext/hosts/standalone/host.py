@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 UPSCALERS = ("Lanczos", "Latent", "Nearest")
 FINISHERS = ("Lanczos", "Nearest")  # latents are gone by then
 """How a picture is enlarged before the second pass: its pixels, or its latents."""
+LORAS, CONTROLNETS = "Lora", "ControlNet"
+"""Sub-folders of what comes with the product, named as WebUI's."""
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 
@@ -73,11 +75,11 @@ class Standalone:
 
     def loras(self) -> list[str]:
         """LoRAs in the folder."""
-        return list(listed(self.folders.loras))
+        return list(listed(self.folders.loras, self._shipped(LORAS)))
 
     def listed_loras(self) -> list[Listed]:
         """The same with what tells them apart."""
-        return listed_loras(self.folders.loras)
+        return listed_loras(self.folders.loras, self._shipped(LORAS))
 
     def upscalers(self) -> list[str]:
         """Ways to enlarge for the second pass."""
@@ -93,7 +95,7 @@ class Standalone:
 
     def controlnets(self) -> list[str]:
         """ControlNets in the folder."""
-        return list(listed(self.folders.controlnets))
+        return list(listed(self.folders.controlnets, self._shipped(CONTROLNETS)))
 
     def samplers(self) -> list[str]:
         """Samplers by the names WebUI gives them."""
@@ -127,8 +129,12 @@ class Standalone:
                 digest.update(block)
         return digest.hexdigest()[:10]
 
+    def _shipped(self, kind: str) -> Path | None:
+        return self.folders.shipped / kind if self.folders.shipped else None
+
     def _loras(self, loras: tuple[Lora, ...], networks: Networks) -> AbstractContextManager[None]:
-        found = [(locate(lora.source, self.folders.loras, "LoRA"), lora.weight) for lora in loras]
+        beside = self._shipped(LORAS)
+        found = [(locate(lora.source, self.folders.loras, "LoRA", beside), lora.weight) for lora in loras]
         if not found:
             return nullcontext()
         from facechain_ext.hosts.standalone.loras import applied
@@ -138,7 +144,8 @@ class Standalone:
     def _units(self, request: Paint, networks: Networks) -> tuple[Unit, ...]:
         from facechain_ext.hosts.standalone.controlnets import Unit, control_picture, load_controlnet
 
-        paths = [locate(control.model, self.folders.controlnets, "ControlNet") for control in request.controls]
+        beside = self._shipped(CONTROLNETS)
+        paths = [locate(control.model, self.folders.controlnets, "ControlNet", beside) for control in request.controls]
         models = {path: load_controlnet(path, networks.unet) for path in dict.fromkeys(paths)}
         return tuple(
             Unit(
