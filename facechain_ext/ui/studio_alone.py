@@ -242,16 +242,8 @@ def _kept(path: Path, base: Settings) -> Settings:
 
 @lru_cache(maxsize=1)
 def drawn_person() -> tuple[Picture, ...]:
-    """Three pictures of one person of the demo world."""
-    from PIL import Image
+    """Both photos of one of the people in examples/demo."""
+    from facechain_ext.demo.photos import SCENES, photo
 
-    from facechain_ext.demo import world
+    return tuple(Picture(data=png(photo("ann", place)), name=f"ann-{place + 1}.png") for place in range(len(SCENES)))
 
-    who = world.person(DEMO_PERSON)
-    drawings = [world.draw(who, world.scene(n, style="photo"), world.appearance(n)) for n in range(1, 4)]
-    enlarged = [Image.fromarray(one.picture).resize((384, 384), Image.Resampling.LANCZOS) for one in drawings]
-    return tuple(Picture(data=png(picture), name=f"drawn-{at}.png") for at, picture in enumerate(enlarged, 1))
-
-
-DEMO_PERSON = 3_000_017
-"""A person of the demo world whom no training has seen."""

@@ -205,6 +205,7 @@ class Portrait:
     def _ordered(self, visitor: Visitor, chosen: Chosen, values: Mapping[str, Any]) -> Order:
         options = order_values({name: "" if value == NONE else value for name, value in values.items()})
         options["subject"] = meant("subject", options.get("subject", AUTO))
+        options.setdefault("negative", "")  # an emptied field asks for no words, not for the usual ones
         for name, filled in zip(("prompt", "negative"), chosen.filled, strict=True):
             if chosen.style and options.get(name, "").strip() == filled.strip():
                 options.pop(name, None)  # the style's own words, which the work fits to the person it sees

@@ -46,9 +46,12 @@ class Styles:
 
     def __init__(self, wires: Wires) -> None:
         self.wires = wires
+        begin = wires.studio.defaults()
+        self.template = begin.template
+        self.start = (begin.prompt, NEGATIVE if begin.negative is None else begin.negative)  # words until a style brings its own
         with gr.Column(elem_classes=["facechain-style", "facechain-column"], min_width=0):
             title("tab.style")
-            for name, value in (("style", ""), ("filled", ("", "")), ("choice", Choice())):
+            for name, value in (("style", ""), ("filled", self.start), ("choice", Choice())):
                 wires.state(name, value)
             self._gallery()
             wires.html("chosen")
@@ -79,9 +82,9 @@ class Styles:
     def _words(self) -> None:
         wires = self.wires
         with gr.Accordion(say("tab.words"), open=False, elem_id=element(TAB, "words")):
-            wires.option("prompt", gr.Textbox, lines=3, max_lines=8, info=say("tab.prompt_hint"))
-            wires.option("template", gr.Radio)
-            wires.option("negative", gr.Textbox, lines=2, max_lines=6, value=NEGATIVE)
+            wires.option("prompt", gr.Textbox, lines=3, max_lines=8, value=self.start[0], info=say("tab.prompt_hint"))
+            wires.option("template", gr.Radio, value=self.template)
+            wires.option("negative", gr.Textbox, lines=2, max_lines=6, value=self.start[1])
 
     def _loras(self) -> None:
         wires = self.wires
@@ -219,10 +222,9 @@ class Styles:
         """A style was pressed: large, with its weight and words; pressed once more it is put back."""
         key = first_line(sent)
         bound = None if key == before else self.found(visitor, key)
-        words = (fitted(bound, subject), bound.style.negative or NEGATIVE) if bound else ("", NEGATIVE)
-        free = [
-            text.strip() in ("", was.strip(), NEGATIVE) or bound is not None for text, was in zip((prompt, negative), filled, strict=True)
-        ]
+        words = (fitted(bound, subject), bound.style.negative or self.start[1]) if bound else self.start
+        ours = ("", *(one.strip() for one in (*filled, *self.start)))
+        free = [text.strip() in ours or bound is not None for text in (prompt, negative)]
         shown = [gr.update(value=text) if untouched else gr.update() for text, untouched in zip(words, free, strict=True)]
         key = bound.style.key if bound else ""
         weight = gr.update(visible=True, value=bound.style.weight) if bound and bound.state == "bound" else gr.update(visible=False)
@@ -282,7 +284,7 @@ class Styles:
         if not file and not (prompt or "").strip():
             raise BadInput("A style needs a LoRA or some words: drop a file, or write what the pictures should show.")
         lora: dict[str, Any] = {"lora": Path(file).name, "weight": weight, "hashes": hashes(Path(file))} if file else {"weight": 0.0}
-        against = "" if (negative or "").strip() == NEGATIVE else negative
+        against = "" if (negative or "").strip() == self.start[1].strip() else negative
         made = own_style(name or "", prompt or "", negative=against, **lora)
         self.wires.studio.own_styles(visitor.user).save(made)
         return good(say("tab.own_saved", visitor.language, name=made.key)), "", "", Choice(chip="mine"), "mine"

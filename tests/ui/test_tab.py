@@ -154,6 +154,21 @@ def test_a_style_fills_the_words_and_keeps_what_was_written(visit):
     assert visit["style"] == "" and visit["prompt"] == "my own words"
 
 
+def test_words_that_suit_the_model_give_way_to_a_style_and_come_back(studio):
+    begin = replace(studio.defaults(), prompt="a photo of a person, smiling", negative="", template="plain")
+    studio.defaults = lambda user="": begin
+    visit = Visit(studio)
+    assert (visit["prompt"], visit["negative"], visit["template"]) == ("a photo of a person, smiling", "", "plain")
+    visit.do("style", "Autumn_populus")
+    assert "autumn populus" in visit["prompt"]
+    visit.do("style", "Autumn_populus")
+    assert (visit["style"], visit["prompt"], visit["negative"]) == ("", "a photo of a person, smiling", "")
+    visit.do("person", "Ben")
+    visit.press("make")
+    options = visit.order().options
+    assert (options.prompt, options.negative, options.template) == ("a photo of a person, smiling", "", "plain")
+
+
 def test_styles_that_can_be_made_stand_first(visit):
     """One has its LoRA, seven are words alone; each of the others carries a mark."""
     visit.press("arrive")
