@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from facechain_ext.ui.words import ENGLISH, say, translate_all
+from facechain_ext.workflows.likeness import ALSO_CONDITIONS
 
 if TYPE_CHECKING:
     from facechain_ext.faces.types import Face
@@ -210,7 +211,8 @@ def likeness(
     if value is None:
         return f'<p class="facechain-warning">⚠ {escape(say("tab.no_face", language))}</p>'
     if between is None:
-        words = say(alone, language, value=number(value), judge=judge)
+        own = say("tab.also_conditions", language) if judge.endswith(ALSO_CONDITIONS) else ""
+        words = say(alone, language, value=number(value), judge=judge.removesuffix(ALSO_CONDITIONS) + own)
     else:
         low, high = between
         key = "tab.likeness_like" if value >= low else "tab.likeness_below"

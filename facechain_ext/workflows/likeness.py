@@ -67,9 +67,13 @@ def judge_of_saved(analyser: FaceAnalyser, encoder: FaceEncoder, identity: Ident
     return Judge(encoder=conditioning_name(encoder), analyser=analyser, network=encoder, own=own, conditioning=True)
 
 
+ALSO_CONDITIONS = " (also the conditioning encoder)"
+"""Behind the name of a judge that judges its own work; stays English in info texts, pages say it in the visitor's language."""
+
+
 def conditioning_name(encoder: FaceEncoder) -> str:
     """What to call the encoder that conditions, as a judge."""
-    return f"TransFace {encoder.fingerprint} (also the conditioning encoder)"
+    return f"TransFace {encoder.fingerprint}{ALSO_CONDITIONS}"
 
 
 def ranked(scores: Sequence[float | None]) -> list[int]:

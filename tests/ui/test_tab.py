@@ -664,3 +664,15 @@ def test_the_page_knows_which_files_to_offer():
         "drop": "image/*", "new-drop": "image/*", "pose-drop": "image/*", "lora-drop": ".safetensors", "styles-drop": ".json",
         "people-drop": ".zip,.safetensors",
     }  # fmt: skip
+
+
+def test_who_judges_its_own_work_is_said_in_the_visitors_language():
+    from facechain_ext.ui.tab_html import likeness
+    from facechain_ext.workflows.likeness import conditioning_name
+
+    judge = conditioning_name(SimpleNamespace(fingerprint="ab12"))
+    assert judge == "TransFace ab12 (also the conditioning encoder)", "as it stands in info texts"
+    assert "0.61, measured by TransFace ab12 (also the conditioning encoder)" in likeness(0.61, None, judge, "en")
+    chinese = likeness(0.61, None, judge, "zh")
+    assert "TransFace ab12" in chinese and "conditioning" not in chinese and "编码器" in chinese
+    assert "MobileFaceNet" in likeness(0.61, None, "MobileFaceNet", "zh") and "编码器" not in likeness(0.61, None, "MobileFaceNet", "zh")
