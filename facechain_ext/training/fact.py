@@ -88,6 +88,7 @@ class FactSettings(Common):
     muon: float = option(0.0, "size of Muon's steps in multiples of the rate (AdamW's are 0.2) for matrices; 0: AdamW alone")
     snr: float = option(0.0, "cap of the signal-to-noise weight (min-SNR); 0: every step of the noise weighs the same")
     tested: int = option(0, "drawn people: how many unseen ones are painted at every sample sheet, for the judge to tell apart; 0: none")
+    half: bool = option(False, "write the finished adapter in float16: half the size")
     parallel: bool = option(False, "ablation: parallel cross-attention, as IP-Adapter's, instead of the gate before the text")
 
     def __post_init__(self) -> None:
@@ -96,7 +97,7 @@ class FactSettings(Common):
             raise BadInput(f"--size is {self.size}: it must be a multiple of 8.")
 
 
-MAY_CHANGE = {"models"}
+MAY_CHANGE = {"models", "half"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -402,9 +403,15 @@ def main(argv: Sequence[str]) -> None:
     trainee = FactTrainee(settings, device, networks, encoder, source_of(settings, folder), team)
     fixed = {key: value for key, value in identity_of(settings).items() if key not in MAY_CHANGE}
     train(trainee, folder, fixed | ({"processes": team.count} if team.count > 1 else {}), settings.seed, pace_of(settings), team)
+    if team.first:
+        finish(trainee, folder)
+
+
+def finish(trainee: FactTrainee, folder: Path) -> None:
+    """Write the averaged adapter under its published names; one of the ablation's kind stays in weights.safetensors. CannotWrite."""
     adapter = trainee.averaged()
-    if team.first and isinstance(adapter, Adapter):
-        write_adapter(adapter, folder / FINISHED, trainee.metadata())
+    if isinstance(adapter, Adapter):
+        write_adapter(adapter.half() if trainee.settings.half else adapter, folder / FINISHED, trainee.metadata())
 
 
 if __name__ == "__main__":

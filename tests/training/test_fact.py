@@ -333,6 +333,19 @@ def test_a_finished_adapter_can_be_begun_with(tmp_path):
         trainee(begin=str(tmp_path / "a.safetensors"), parallel=True)
 
 
+def test_a_finished_adapter_may_be_half_as_large(tmp_path):
+    for half in (False, True):
+        (tmp_path / str(half)).mkdir()
+        fact.finish(trainee(half=half), tmp_path / str(half))
+    whole, small = (tmp_path / str(half) / fact.FINISHED for half in (False, True))
+    assert small.stat().st_size < 0.6 * whole.stat().st_size
+    rounded = {key: value.half().float() for key, value in read_adapter(whole).state_dict().items()}
+    assert_equal(dict(read_adapter(small).state_dict()), rounded)
+    (tmp_path / "parallel").mkdir()
+    fact.finish(trainee(parallel=True), tmp_path / "parallel")
+    assert not any((tmp_path / "parallel").iterdir())
+
+
 def test_parallel_begins_as_the_untouched_model_and_leaves_no_trace():
     one = trainee(parallel=True)
     unet, x, text = one.networks.unet, torch.randn(2, 4, 8, 8), torch.randn(2, 77, 32)
