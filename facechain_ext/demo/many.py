@@ -5,9 +5,12 @@ A report is thousands of small pictures, and on a CPU a call of a UNet this smal
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +25,68 @@ from facechain_ext.hosts.standalone.host import Standalone
 from facechain_ext.hosts.standalone.loras import applied
 from facechain_ext.hosts.standalone.painting import Batch, paint_batch
 from facechain_ext.hosts.standalone.text import encode
-from facechain_ext.hosts.types import Paint
+from facechain_ext.hosts.types import Folders, Paint
+from facechain_ext.log import log
+from facechain_ext.training.narrow import use_narrow_heads
 from facechain_ext.training.parallel import ParallelAdapter, attach_parallel
 
 AnyAdapter = Adapter | ParallelAdapter
+TOGETHER = 20
+"""Pictures painted at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where and how a report paints. narrow: by the kernel of training.narrow."""
+
+    checkpoint: Path
+    device: str
+    scratch: Path
+    narrow: bool = False
+
+    def host(self) -> Standalone:
+        """A standalone host there."""
+        if self.narrow:
+            use_narrow_heads()
+        return Standalone(self.checkpoint, device=self.device, folders=Folders(models=self.scratch))
+
+
+class Painters:
+    """Paints any number of requests, some at once, by one process or several; every picture is the same whoever paints it."""
+
+    def __init__(self, place: Place, workers: int) -> None:
+        self.host, self.pool = place.host(), None
+        if workers > 1:
+            self.pool = ProcessPoolExecutor(workers, get_context("spawn"), _begin, (place, max(1, (os.cpu_count() or 1) // workers)))
+
+    def paint(
+        self, requests: Sequence[Paint], persons: Sequence[Sequence[Person]] = (), adapter: AnyAdapter | None = None
+    ) -> Iterator[np.ndarray]:
+        """As `paint_many`, with a line of progress now and then."""
+        parts = [slice(first, first + TOGETHER) for first in range(0, len(requests), TOGETHER)]
+        work = [(requests[part], persons[part], adapter) for part in parts]
+        found = (paint_many(self.host, *one) for one in work) if self.pool is None else self.pool.map(_part, work)
+        for number, made in enumerate(found, 1):
+            log.info("%d of %d pictures", min(number * TOGETHER, len(requests)), len(requests))
+            yield from made
+
+    def close(self) -> None:
+        """End the other processes."""
+        if self.pool is not None:
+            self.pool.shutdown(cancel_futures=True)
+
+
+_working: list[Standalone] = []
+"""The host of a process that paints for another."""
+
+
+def _begin(place: Place, threads: int) -> None:
+    torch.set_num_threads(threads)
+    _working.append(place.host())
+
+
+def _part(work: tuple[Sequence[Paint], Sequence[Sequence[Person]], AnyAdapter | None]) -> list[np.ndarray]:
+    return paint_many(_working[0], *work)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from facechain_ext.demo.judge import Judge, view
-from facechain_ext.demo.many import AnyAdapter, paint_many
+from facechain_ext.demo.many import AnyAdapter, Painters, Place
 from facechain_ext.demo.model import TRAINED, demo_files
 from facechain_ext.demo.random import SIDE
 from facechain_ext.demo.reader import ATTRIBUTES, Reader, labels_of
@@ -33,8 +33,7 @@ from facechain_ext.engine.identity import Identity, identify
 from facechain_ext.engine.injection import Person
 from facechain_ext.errors import BadInput
 from facechain_ext.faces.demo import Demo, check
-from facechain_ext.hosts.standalone.host import Standalone
-from facechain_ext.hosts.types import Control, Folders, Lora, Paint
+from facechain_ext.hosts.types import Control, Lora, Paint
 from facechain_ext.log import log
 from facechain_ext.training.arguments import option, parse, speak
 from facechain_ext.training.checkpoint import load_weights, prepare, trained
@@ -42,7 +41,6 @@ from facechain_ext.training.control import skeleton
 from facechain_ext.training.encoder import head_crop
 from facechain_ext.training.judge import seen
 from facechain_ext.training.likeness import ceiling, embed, gallery_of
-from facechain_ext.training.narrow import use_narrow_heads
 from facechain_ext.training.parallel import read_parallel
 from facechain_ext.training.people import TESTED, picture
 from facechain_ext.training.reader import FINISHED as READER
@@ -51,9 +49,6 @@ from facechain_ext.training.vae import told_apart
 
 NAME, SUMMARY = "demo-report", "Measure the demo model: a table and a picture sheet."
 SHOWN = 8
-TOGETHER = 20
-"""Pictures painted at once."""
-
 JUDGE = TRAINED / "judge.safetensors"
 
 
@@ -77,11 +72,13 @@ class ReportSettings:
     pairs: bool = option(True, "measure pictures of two people")
     ablation: str = option("", "adapters trained otherwise, as name=file,name=file, for the ablation table")
     device: str = option("auto", "auto, cpu, cuda, mps")
+    workers: int = option(1, "processes that paint")
     narrow: bool = option(False, "CPU: attention of narrow heads by a kernel compiled here (AVX-512, g++): pictures in half the time")
 
     def __post_init__(self) -> None:
-        if self.people < 2 or self.prompts < 1:
-            raise BadInput(f"A report needs at least 2 people and 1 prompt; got {self.people} and {self.prompts}.")
+        if self.people < 2 or self.prompts < 1 or self.workers < 1:
+            given = f"{self.people}, {self.prompts} and {self.workers}"
+            raise BadInput(f"A report needs at least 2 people, 1 prompt and 1 process that paints; got {given}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,12 +113,13 @@ class Bench:
     """The files of a report, loaded once, and the ways to paint with them."""
 
     def __init__(self, settings: ReportSettings, scratch: Path) -> None:
-        if settings.narrow:
-            use_narrow_heads()
         files = demo_files(scratch)
         self.settings, self.note = settings, files.note
         self.people = list(TESTED[: settings.people])
-        self.host = Standalone(Path(settings.checkpoint or files.checkpoint), device=settings.device, folders=Folders(models=scratch))
+        place = Place(
+            checkpoint=Path(settings.checkpoint or files.checkpoint), device=settings.device, scratch=scratch, narrow=settings.narrow
+        )
+        self.painters = Painters(place, settings.workers)
         self.encoder: FaceEncoder = read_encoder(Path(settings.encoder or files.encoder))
         self.adapter = read_adapter(Path(settings.adapter or files.adapter))
         self.judge, self.reader = Judge(), Reader()
@@ -154,15 +152,6 @@ class Bench:
         size = {"width": SIDE, "height": SIDE, **more}
         return Paint(prompt=wish.prompt, steps=settings.sampling, cfg=settings.guidance, seed=wish.seed, **size)
 
-    def paint(
-        self, requests: Sequence[Paint], persons: Sequence[Sequence[Person]] = (), adapter: AnyAdapter | None = None
-    ) -> Iterator[np.ndarray]:
-        """All pictures, some at once, with a line of progress now and then."""
-        for first in range(0, len(requests), TOGETHER):
-            part = slice(first, first + TOGETHER)
-            yield from paint_many(self.host, requests[part], persons[part], adapter)
-            log.info("%d of %d pictures", min(first + TOGETHER, len(requests)), len(requests))
-
     def run(self, photos: int = 0, adapter: AnyAdapter | None = None, style: str = "", **more: Any) -> Run:
         """Everybody with every prompt; photos: 0 leaves the adapter off."""
         chosen = adapter or self.adapter
@@ -194,7 +183,7 @@ class Bench:
         return [[Person(identity=one, weight=self.settings.weight)] for one in known for _ in range(self.settings.prompts)]
 
     def _rows(self, requests: Sequence[Paint], persons: Sequence[Sequence[Person]], adapter: AnyAdapter | None) -> Run:
-        pictures, each = list(self.paint(requests, persons, adapter)), len(requests) // len(self.people)
+        pictures, each = list(self.painters.paint(requests, persons, adapter)), len(requests) // len(self.people)
         return Run(pictures=[pictures[first : first + each] for first in range(0, len(pictures), each)], people=self.people)
 
     def places(self, run: Run, middle: float | None = None, shift: int = 0) -> np.ndarray:
@@ -298,7 +287,7 @@ def figures(bench: Bench, keep: dict[str, Run]) -> Iterator[Figure]:
     settings = bench.settings
     top, answers = ceiling(bench.judge, seen, bench.people), right(bench.reader, unseen(max(settings.people, 20)))
     yield Figure(name="ceiling: judge on real renders", value=top, bar="≥ 95 %", held=top >= 0.95)
-    through = told_apart(bench.host.networks.vae, bench.people, judge=bench.judge)
+    through = told_apart(bench.painters.host.networks.vae, bench.people, judge=bench.judge)
     yield Figure(name="ceiling: judge on real renders through the VAE", value=through, bar="", held=None)
     yield Figure(name="ceiling: reader on real renders", value=answers, bar="", held=None)
     off, on = keep.setdefault("off", bench.run()), keep.setdefault("on", bench.run(photos=1))
@@ -404,10 +393,13 @@ def report(settings: ReportSettings, folder: Path) -> list[Figure]:
     """Measure everything and write report.json, report.md and sheet.png into `folder`."""
     prepare(folder)
     bench, runs, rows = Bench(settings, folder), {}, []
-    for row in figures(bench, runs):
-        log.info("%s: %s", row.name, _number(row.value))
-        rows.append(row)
-    others = list(ablation(bench, runs["off"]))
+    try:
+        for row in figures(bench, runs):
+            log.info("%s: %s", row.name, _number(row.value))
+            rows.append(row)
+        others = list(ablation(bench, runs["off"]))
+    finally:
+        bench.painters.close()
     kept = {"settings": asdict(settings), "note": bench.note, "figures": [asdict(row) for row in rows], "ablation": others}
     (folder / "report.json").write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     (folder / "report.md").write_text(markdown(rows, others, bench.note), encoding="utf-8")

@@ -12,9 +12,10 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from facechain_ext.demo.many import column, paint_many
+from facechain_ext.demo import many
+from facechain_ext.demo.many import Painters, Place, column, paint_many
 from facechain_ext.hosts.types import Control, Lora, Paint
-from tests.hosts.standalone_cases import adapter, ask, controlnet, host, kohya_lora, ldm_controlnet, person, photo
+from tests.hosts.standalone_cases import adapter, ask, controlnet, demo, host, kohya_lora, ldm_controlnet, person, photo
 
 WORDS = ("a photo of a person", "a comic of somebody wearing a crown", "a pencil drawing, at the beach")
 
@@ -68,6 +69,18 @@ def test_a_pose_and_a_lora_beside_the_face(tmp_path: Path):
 
 def with_pose(one: Paint, model: Path, image: Image.Image) -> Paint:
     return replace(one, controls=(Control(model=model, image=image),))
+
+
+def test_several_processes_paint_the_same(monkeypatch, tmp_path: Path):
+    monkeypatch.setattr(many, "TOGETHER", 1)
+    asked, persons = requests(), [[person(seed=number, weight=1.0)] for number in (3, 5, 8)]
+    place = Place(checkpoint=demo()[0], device="cpu", scratch=tmp_path)
+    alone, pair = Painters(place, 1), Painters(place, 2)
+    try:
+        for a, b in zip(alone.paint(asked, persons, adapter()), pair.paint(asked, persons, adapter()), strict=True):
+            assert np.abs(a.astype(int) - b).max() <= 2
+    finally:
+        pair.close()
 
 
 def test_requests_that_differ_in_more_are_refused():

@@ -94,7 +94,7 @@ def test_what_cannot_be_used_is_named(tmp_path):
         report.named_files("blueprint=nowhere.safetensors")
     (tmp_path / "x").write_text("")
     assert report.named_files(f"a={tmp_path / 'x'},b={tmp_path / 'x'}") == {"a": tmp_path / "x", "b": tmp_path / "x"}
-    with pytest.raises(BadInput, match="at least 2 people"):
+    with pytest.raises(BadInput, match="at least 2 people, 1 prompt and 1 process"):
         report.ReportSettings(people=1)
 
 
