@@ -34,6 +34,9 @@ SKELETONS = "skeletons"
 HINT = {128: (16, 32, 64, 64)}
 """Channels of the skeleton's own layers by the width of the text; the published (16, 32, 96, 256) for SD1.5's."""
 
+GAIN = 15.0
+"""Skeletons are thin lines on black: with this they are a third as loud as the latents beside them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ControlSettings(Common):
@@ -67,6 +70,7 @@ class ControlTrainee:
         torch.manual_seed(settings.seed)
         self.settings, self.device, self.frozen = settings, device, Frozen(networks)
         self.network = build_control(networks).to(device).train()
+        open_hint(self.network)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=settings.rate, weight_decay=0.01, fused=fused(device))
         self.average = Average({"control": self.network}, settings.decay)
         self.set = open_set(Path(settings.latents)) if settings.latents else None
@@ -167,6 +171,21 @@ class _Sample:
     """What a sampler reads of a UNet's answer."""
 
     sample: Tensor
+
+
+@torch.no_grad()
+def open_hint(control: ControlNetModel) -> None:
+    """Let the skeleton in from the first step, in place; what comes out stays zero.
+
+    As published, the skeleton's own layers end in a zero convolution too: until the outputs have wandered off nobody hears it, and in
+    1,500 small steps nobody did.
+    """
+    layers = control.controlnet_cond_embedding
+    for module in layers.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight)
+            torch.nn.init.zeros_(module.bias)
+    layers.conv_out.weight.mul_(GAIN)
 
 
 def build_control(networks: Networks) -> ControlNetModel:

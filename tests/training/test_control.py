@@ -47,6 +47,20 @@ def test_it_begins_by_adding_nothing_and_learns_alone(trainee_of):
     assert all(parameter.grad is None for parameter in unet.parameters())
 
 
+def test_the_skeleton_is_heard_from_the_first_step(trainee_of):
+    """After one step another skeleton gives another answer; with the published beginning, a zero convolution behind the hint, none would."""
+    one = trainee_of(rate=1e-2, warmup=1)
+    hint = one.network.controlnet_cond_embedding
+    poses = one._batch(np.random.default_rng(3)).skeletons
+    with torch.no_grad():
+        assert 0.05 < float(hint(poses).std()) < 2, "about as loud as the latents"
+    one.step(0, np.random.default_rng(0))
+    x, text = torch.randn(1, 4, 16, 16).expand(2, -1, -1, -1), torch.randn(1, 77, 32).expand(2, -1, -1)
+    with torch.no_grad():
+        told = one._tell(one.network, x, torch.tensor([500, 500]), text, torch.stack((poses[0], poses[0].flip(2))))
+    assert (told[0] - told[1]).abs().max() > 1e-3
+
+
 def test_the_host_reads_the_file(trainee_of, tmp_path):
     one = trainee_of(rate=1e-2, decay=0.0)
     for number in range(2):
