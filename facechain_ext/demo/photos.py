@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
 
 from facechain_ext.demo import world
+from facechain_ext.vision.skeleton import draw_skeletons
 
 PEOPLE = {"ann": 3_000_901, "ben": 3_000_906, "cleo": 3_000_917, "dan": 3_000_930}
 """Numbers of training.people.TESTED."""
@@ -35,10 +37,19 @@ def couple(first: str, second: str) -> Image.Image:
     return Image.fromarray(shown.picture).resize((2 * SIZE, SIZE), Image.Resampling.LANCZOS)
 
 
+def waving() -> Image.Image:
+    """The skeleton of somebody who stands a little to the right and waves, RGB 512×512, for the demo's ControlNet."""
+    look = world.appearance(5)
+    pose = replace(look.pose, x=0.1, yaw=0.0, roll=0.0, lean=0.0, arms="left up")
+    shown = world.draw(world.person(5), world.scene(5), replace(look, pose=pose))
+    points = [point and (point[0] * SIZE / 128, point[1] * SIZE / 128) for point in shown.people[0].keypoints]
+    return draw_skeletons((SIZE, SIZE), [points])
+
+
 def pictures() -> dict[str, Image.Image]:
     """All of them by file name."""
     found = {f"{name}-{place + 1}.png": photo(name, place) for name in PEOPLE for place in range(len(SCENES))}
-    return {**found, "ann-and-ben.png": couple("ann", "ben")}
+    return {**found, "ann-and-ben.png": couple("ann", "ben"), "pose.png": waving()}
 
 
 def main(argv: Sequence[str]) -> None:

@@ -48,7 +48,7 @@ def test_it_begins_by_adding_nothing_and_learns_alone(trainee_of):
 
 
 def test_the_skeleton_is_heard_from_the_first_step(trainee_of):
-    """After one step another skeleton gives another answer; with the published beginning, a zero convolution behind the hint, none would."""
+    """After one step another skeleton gives another answer; behind the published zero convolution none would."""
     one = trainee_of(rate=1e-2, warmup=1)
     hint = one.network.controlnet_cond_embedding
     poses = one._batch(np.random.default_rng(3)).skeletons
