@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facechain_ext.app import App, Choice
+from facechain_ext.app import SUITED, App, Choice
 from facechain_ext.demo import photos
 from facechain_ext.demo.judge import Judge, view
 from facechain_ext.demo.model import TRAINED
@@ -43,7 +43,8 @@ def test_a_drawn_person_is_painted_and_a_photograph_is_refused(visit, folder):
     page.give("drop", EXAMPLES / "demo" / "cleo-1.png")
     page.see(".facechain-photo.facechain-good")
     page.open("words")
-    page.part("prompt").locator("textarea").fill("a photo of a person, wearing a red hoodie, smiling, at the beach")
+    assert page.part("prompt").locator("textarea").input_value() == SUITED["prompt"], "words that suit the model stand there"
+    assert page.part("negative").locator("textarea").input_value() == ""
     page.number("count", 2)
     page.open("fold-size")
     page.part("fold-size").locator("#facechain-tab-steps input[type=number]").fill("12")
