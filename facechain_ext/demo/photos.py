@@ -27,6 +27,13 @@ def photo(name: str, place: int) -> Image.Image:
     return Image.fromarray(picture).resize((SIZE, SIZE), Image.Resampling.LANCZOS)
 
 
+def in_style(style: str) -> Image.Image:
+    """One of them drawn in a style of the world, RGB 256×256."""
+    number = PEOPLE["ben"]
+    shown = world.draw(world.person(number), world.scene(number, style=style), world.appearance(number, hat="", expression="smile"))
+    return Image.fromarray(shown.picture).resize((256, 256), Image.Resampling.LANCZOS)
+
+
 def couple(first: str, second: str) -> Image.Image:
     """Two of them side by side, RGB 1024×512."""
     numbers = [PEOPLE[first], PEOPLE[second]]

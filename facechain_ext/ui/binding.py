@@ -13,10 +13,13 @@ from facechain_ext.workflows.lora_files import sha256
 from facechain_ext.workflows.styles import Bound, Style, bind, presets
 
 
-def bound(own: Sequence[Style], listed: Sequence[Listed]) -> tuple[Bound, ...]:
-    """Own styles and presets with their LoRAs. Whole files are read only where a style of one's own is not found by any name."""
+def bound(own: Sequence[Style], listed: Sequence[Listed], suited: Sequence[Style] = ()) -> tuple[Bound, ...]:
+    """Own styles, those that suit the model in use, and presets, with their LoRAs.
+
+    Whole files are read only where a style of one's own is not found by any name.
+    """
     unbound = [one for one in bind(own, listed) if one.state == "missing" and one.style.hashes]
-    return bind((*own, *presets()), [_hashed(one) for one in listed] if unbound else listed)
+    return bind((*own, *suited, *presets()), [_hashed(one) for one in listed] if unbound else listed)
 
 
 def _hashed(one: Listed) -> Listed:

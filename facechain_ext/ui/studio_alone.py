@@ -6,6 +6,7 @@ import json
 import os
 import uuid
 from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -28,6 +29,7 @@ from facechain_ext.workflows.looking import png
 from facechain_ext.workflows.lora_files import LoraFile, install, lora_file
 from facechain_ext.workflows.making import AUTO, MakingOptions, Picture
 from facechain_ext.workflows.planning import openpose
+from facechain_ext.workflows.styles import DRAWN, Style, presets
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -110,6 +112,10 @@ class StudioAlone(StudioBase):
     def styles_folder(self) -> Path:
         """Where the styles of one's own are saved."""
         return self.data / "styles"
+
+    def suited_styles(self) -> tuple[Style, ...]:
+        """What the trained demo model draws, each with a picture of it."""
+        return drawn_styles() if self.app.drawn else ()
 
     def loras(self) -> tuple[Listed, ...]:
         """The LoRAs of the folder."""
@@ -247,3 +253,11 @@ def drawn_person() -> tuple[Picture, ...]:
 
     return tuple(Picture(data=png(photo("ann", place)), name=f"ann-{place + 1}.png") for place in range(len(SCENES)))
 
+
+
+@lru_cache(maxsize=1)
+def drawn_styles() -> tuple[Style, ...]:
+    """The demo model's styles with one of the people of examples/demo drawn in each."""
+    from facechain_ext.demo.photos import in_style
+
+    return tuple(replace(one, thumbnail=png(in_style(one.key.removeprefix("Drawn_")))) for one in presets(DRAWN))

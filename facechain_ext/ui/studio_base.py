@@ -22,6 +22,7 @@ from facechain_ext.ui.readiness import Ready, safety_sentence
 from facechain_ext.ui.studio import Settings
 from facechain_ext.workflows.orders import AUTO
 from facechain_ext.workflows.own_styles import OwnStyles, styles_of
+from facechain_ext.workflows.styles import Style
 
 if TYPE_CHECKING:
     from facechain_ext.engine.adapter import Adapter
@@ -104,7 +105,11 @@ class StudioBase(ABC):
     def styles(self, user: str) -> tuple[Bound, ...]:
         """Presets and the user's own styles, each with the LoRA it means; bound anew only where a file has changed."""
         own, listed = self.own_styles(user).styles(), self.loras()
-        return self._once(f"styles of {user}", (own, listed), lambda: bound(own, listed))
+        return self._once(f"styles of {user}", (own, listed), lambda: bound(own, listed, self.suited_styles()))
+
+    def suited_styles(self) -> tuple[Style, ...]:
+        """Styles made for the model in use alone."""
+        return ()
 
     def told(self, text: str, user: str) -> str:
         """A sentence as this user may read it: where things lie on the machine is for whom it belongs to."""

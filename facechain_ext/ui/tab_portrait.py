@@ -207,7 +207,7 @@ class Portrait:
         options["subject"] = meant("subject", options.get("subject", AUTO))
         options.setdefault("negative", "")  # an emptied field asks for no words, not for the usual ones
         for name, filled in zip(("prompt", "negative"), chosen.filled, strict=True):
-            if chosen.style and options.get(name, "").strip() == filled.strip():
+            if chosen.style and filled.strip() and options.get(name, "").strip() == filled.strip():
                 options.pop(name, None)  # the style's own words, which the work fits to the person it sees
         bound = self.styles.found(visitor, chosen.style) if chosen.style else None
         return Order(

@@ -13,6 +13,8 @@ from facechain_ext.hosts.types import Listed
 from facechain_ext.workflows.adapting import adapted, cleaned
 
 PRESETS = Path(__file__).parents[1] / "presets" / "styles.json"
+DRAWN = PRESETS.with_name("styles_drawn.json")
+"""What the trained demo model can draw, in words it knows."""
 SHORTEST_HASH = 8
 """Hex digits of a shortened hash that tell files apart; kohya's and the WebUI's short ones have 8 to 12."""
 
@@ -68,16 +70,16 @@ class Bound:
     how: Literal["", "hash", "file", "alias"] = ""
 
 
-@lru_cache(maxsize=1)
-def presets() -> tuple[Style, ...]:
-    """The published styles in their order."""
+@lru_cache(maxsize=2)
+def presets(path: Path = PRESETS) -> tuple[Style, ...]:
+    """The published styles in their order, or those of another file of the same kind."""
     return tuple(
         Style(
             key=one["key"], name_en=one["name_en"], name_zh=one["name_zh"], prompt=one["prompt"], base=one["base_model"],
             lora=one["bin_file"] or "", weight=one["multiplier_style"] if one["bin_file"] else 0.0,
             source=f"{one['model_id']} {one['revision']}" if one["model_id"] else "",
         )
-        for one in json.loads(PRESETS.read_text(encoding="utf-8"))
+        for one in json.loads(path.read_text(encoding="utf-8"))
     )  # fmt: skip
 
 

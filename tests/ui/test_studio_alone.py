@@ -244,6 +244,21 @@ def test_pages_begin_with_what_suits_the_model(tmp_path, drawn, cfg, template) -
     assert (begun.cfg, begun.template, begun.weight) == (cfg, template, 1.0 if drawn else 0.5)
 
 
+def test_the_demo_model_has_styles_it_can_draw(tmp_path) -> None:
+    """Its own stand before the published ones, in words it learnt, with a picture, and with the LoRAs that come with it."""
+    from facechain_ext.demo.world.caption import STYLE_WORDS
+
+    studio = StudioAlone(App(Choice(device="cpu", models=tmp_path / "models", scratch=tmp_path)), tmp_path / "data")
+    found = [one for one in studio.styles(NOBODY) if one.style.key.startswith("Drawn_")]
+    assert tuple(found) == studio.styles(NOBODY)[:8]
+    assert [one.style.name_en for one in found][5:] == ["Oil painting", "Blueprint", "Woodcut"]
+    for one in found:
+        assert any(one.style.prompt_for("woman").startswith(start) for start in STYLE_WORDS[one.style.key.removeprefix("Drawn_")])
+        assert Image.open(io.BytesIO(one.style.thumbnail)).size == (256, 256)
+    assert [(one.state, one.lora.name) for one in found if one.lora] == [("bound", "blueprint"), ("bound", "woodcut")]
+    assert not any(one.style.key.startswith("Drawn_") for one in _demo_studio(tmp_path, drawn=False).styles(NOBODY))
+
+
 def test_the_demo_model_that_draws_looks_at_drawings(tmp_path, photo) -> None:
     studio = _demo_studio(tmp_path, drawn=True)
     assert all(one.report.usable for one in studio.look(studio.demo_person()))

@@ -55,7 +55,7 @@ class Visit:
         self.set(name, [SimpleNamespace(name=str(file)) for file in files], "upload")
 
     def order(self) -> Any:
-        return self.studio.jobs.made["job1"].order
+        return list(self.studio.jobs.made.values())[-1].order
 
 
 def keys(photos: list[Path]) -> list[str]:
@@ -161,6 +161,12 @@ def test_words_that_suit_the_model_give_way_to_a_style_and_come_back(studio):
     assert (visit["prompt"], visit["negative"], visit["template"]) == ("a photo of a person, smiling", "", "plain")
     visit.do("style", "Autumn_populus")
     assert "autumn populus" in visit["prompt"]
+    visit.do("person", "Ben")
+    visit.press("make")
+    options = visit.order().options
+    assert (options.prompt, options.negative) == ("", ""), "the style's words, and none against"
+    visit = Visit(studio)
+    visit.do("style", "Autumn_populus")
     visit.do("style", "Autumn_populus")
     assert (visit["style"], visit["prompt"], visit["negative"]) == ("", "a photo of a person, smiling", "")
     visit.do("person", "Ben")
