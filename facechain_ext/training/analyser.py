@@ -74,7 +74,7 @@ class AnalyserTrainee:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.autocast):
             found = self.network(to_tensor(np.stack([one.picture for one in lessons])).to(self.device))
         points, masks = losses(found.float(), wanted)
-        norm = optimise(points + settings.masks * masks, self.optimiser, self.network.parameters(), rate_at(number, settings))
+        norm = optimise(points + settings.masks * masks, self.optimiser, [*self.network.parameters()], rate_at(number, settings))
         self.average.follow(number)
         return {"points": points.detach(), "masks": masks.detach(), "gradient": norm, **self.measured}
 

@@ -27,6 +27,7 @@ from facechain_ext.training.loop import train
 from facechain_ext.training.muon import muon_and_adamw
 from facechain_ext.training.noise import add_noise, coarse_weight, mean_weight, sample, snr_weight
 from facechain_ext.training.pixels import to_pictures
+from facechain_ext.training.team import ALONE, Team, assemble
 from facechain_ext.training.tokens import tokens_of
 from facechain_ext.training.vae import read_vae
 
@@ -70,9 +71,9 @@ MAY_CHANGE = {"pictures", "pairs"}
 class BaseTrainee:
     """Text encoder and UNet, their optimiser and average."""
 
-    def __init__(self, settings: BaseSettings, device: torch.device) -> None:
+    def __init__(self, settings: BaseSettings, device: torch.device, team: Team = ALONE) -> None:
         torch.manual_seed(settings.seed)
-        self.settings, self.device = settings, device
+        self.settings, self.device, self.team = settings, device, team
         self.singles = open_set(Path(settings.data) if settings.data else default_folder("encode-pictures"))
         if self.singles.done < settings.pictures:
             raise BadInput(f"Only {self.singles.done} pictures are encoded: give --pictures {self.singles.done}, or encode more.")
@@ -109,7 +110,7 @@ class BaseTrainee:
         told = mean_weight(times, difference[0, 0].numel())
         both = coarse_weight(times, settings.coarse) * error + settings.broad * told * mean
         loss = (both * snr_weight(times, settings.snr)).mean()
-        norm = optimise(loss, self.optimiser, self.parameters, rate_at(number, settings))
+        norm = optimise(loss, self.optimiser, self.parameters, rate_at(number, settings), team=self.team)
         self.average.follow(number)
         means = (told * mean).sum() / told.sum() * difference[0, 0].numel()  # 1 where nothing is known of them
         return {"error": difference.detach().square().mean(), "means": means.detach(), "loss": loss.detach(), "gradient": norm}
@@ -166,9 +167,10 @@ def load_base(tensors: Mapping[str, Tensor], device: torch.device) -> tuple[nn.M
 def main(argv: Sequence[str]) -> None:
     """Command line."""
     settings, folder = parse(BaseSettings, NAME, SUMMARY, argv)
-    trainee = BaseTrainee(settings, choose_device(settings))
+    team = assemble()
+    trainee = BaseTrainee(settings, team.device(choose_device(settings)), team)
     fixed = {key: value for key, value in identity_of(settings).items() if key not in MAY_CHANGE}
-    train(trainee, folder, fixed, settings.seed, pace_of(settings))
+    train(trainee, folder, fixed | team.stated, settings.seed, pace_of(settings), team)
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ class ControlTrainee:
             loss, error = noise_error(
                 batch.latents, settings.snr, lambda noisy, times: self._tell(self.network, noisy, times, words, batch.skeletons)
             )
-        norm = optimise(loss, self.optimiser, self.network.parameters(), rate_at(number, settings))
+        norm = optimise(loss, self.optimiser, [*self.network.parameters()], rate_at(number, settings))
         self.average.follow(number)
         return {"error": error.detach(), "gradient": norm}
 

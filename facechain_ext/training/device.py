@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import cv2
@@ -15,6 +15,7 @@ from facechain_ext.errors import BadInput
 from facechain_ext.training.arguments import Common
 from facechain_ext.training.loop import Pace
 from facechain_ext.training.narrow import use_narrow_heads
+from facechain_ext.training.team import ALONE, Team
 
 
 def choose_device(settings: Common) -> torch.device:
@@ -74,10 +75,13 @@ class Optimiser(Protocol):
     def step(self) -> Any: ...
 
 
-def optimise(loss: Tensor, optimiser: Optimiser, parameters: Iterable[nn.Parameter], rate: float, clip: float = 1.0) -> Tensor:
-    """One step of the optimiser; the gradient's norm before clipping."""
+def optimise(
+    loss: Tensor, optimiser: Optimiser, parameters: Sequence[nn.Parameter], rate: float, clip: float = 1.0, team: Team = ALONE
+) -> Tensor:
+    """One step of the optimiser by the team's mean gradient; its norm before clipping."""
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
+    team.average(parameters)
     norm = torch.nn.utils.clip_grad_norm_(parameters, clip)
     for group in optimiser.param_groups:
         group["lr"] = rate

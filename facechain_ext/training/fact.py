@@ -402,7 +402,7 @@ def main(argv: Sequence[str]) -> None:
     encoder = read_encoder(Path(settings.encoder) if settings.encoder else trained("encoder", ENCODER))
     trainee = FactTrainee(settings, device, networks, encoder, source_of(settings, folder), team)
     fixed = {key: value for key, value in identity_of(settings).items() if key not in MAY_CHANGE}
-    train(trainee, folder, fixed | ({"processes": team.count} if team.count > 1 else {}), settings.seed, pace_of(settings), team)
+    train(trainee, folder, fixed | team.stated, settings.seed, pace_of(settings), team)
     if team.first:
         finish(trainee, folder)
 

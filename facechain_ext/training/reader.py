@@ -53,7 +53,7 @@ class ReaderTrainee:
             found = self.network(seen)
         losses = [F.cross_entropy(logits.float(), wanted[:, place]) for place, logits in enumerate(found)]
         loss = torch.stack(losses).mean()
-        norm = optimise(loss, self.optimiser, self.network.parameters(), rate_at(number, self.settings), clip=5.0)
+        norm = optimise(loss, self.optimiser, [*self.network.parameters()], rate_at(number, self.settings), clip=5.0)
         self.average.follow(number)
         named = {name: value.detach() for name, value in zip(ATTRIBUTES, losses, strict=True)}
         return {**named, "gradient": norm, "ceiling": self.ceiling}

@@ -104,7 +104,7 @@ class StyleTrainee:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.autocast):
             unet = self.frozen.networks.unet
             loss, error = noise_error(latents, settings.snr, lambda noisy, times: unet(noisy, times, words).sample)
-        norm = optimise(loss, self.optimiser, self.changes.parameters(), rate_at(number, settings))
+        norm = optimise(loss, self.optimiser, [*self.changes.parameters()], rate_at(number, settings))
         self.average.follow(number)
         return {"error": error.detach(), "gradient": norm}
 

@@ -31,6 +31,11 @@ class Team:
         """What makes this process's randomness its own."""
         return (self.rank,) if self.count > 1 else ()
 
+    @property
+    def stated(self) -> dict[str, int]:
+        """What a training's settings say of it; nothing where it is one process."""
+        return {"processes": self.count} if self.count > 1 else {}
+
     def device(self, otherwise: torch.device) -> torch.device:
         """Where this process computes."""
         return self._accelerator.device if self.count > 1 else otherwise
@@ -48,12 +53,13 @@ class Team:
         return bool(self._accelerator.reduce(told, "sum") > 0)
 
     def average(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replace gradients by their mean over the processes."""
+        """Replace gradients by their mean over the processes; all in one message, for hundreds of small ones wait for each other."""
         if self.count == 1:
             return
-        for parameter in parameters:
-            if parameter.grad is not None:
-                parameter.grad = self._accelerator.reduce(parameter.grad, "mean")
+        own = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        mean = self._accelerator.reduce(torch.cat([one.flatten() for one in own]), "mean")
+        for one, part in zip(own, mean.split([one.numel() for one in own]), strict=True):
+            one.copy_(part.view_as(one))
 
 
 ALONE = Team()

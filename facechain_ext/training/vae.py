@@ -34,6 +34,7 @@ from facechain_ext.training.loop import train
 from facechain_ext.training.noise import add_noise, take_noise
 from facechain_ext.training.people import ALL_STYLES, PAINTED, TESTED, anyone, picture
 from facechain_ext.training.pixels import to_pictures, to_tensor
+from facechain_ext.training.team import ALONE, Team, assemble
 from facechain_ext.training.tokens import tokens_of
 
 JUDGE = TRAINED / "judge.safetensors"
@@ -107,9 +108,9 @@ def read_vae(given: str) -> AutoencoderKL:
 class VaeTrainee:
     """The VAE, its optimiser and its average."""
 
-    def __init__(self, settings: VaeSettings, device: torch.device) -> None:
+    def __init__(self, settings: VaeSettings, device: torch.device, team: Team = ALONE) -> None:
         torch.manual_seed(settings.seed)
-        self.settings, self.device = settings, device
+        self.settings, self.device, self.team = settings, device, team
         self.vae = build_vae(settings.widths).to(device)
         if device.type == "cpu":
             keep_order(self.vae)
@@ -141,7 +142,7 @@ class VaeTrainee:
         error, edges = errors(difference * weight / weight.mean())
         kl = latents.kl().float().mean() / crops[0].numel()
         loss = error + settings.edges * edges + settings.kl * crops[0].numel() * kl
-        norm = optimise(loss, self.optimiser, self.learning, rate_at(number, settings))
+        norm = optimise(loss, self.optimiser, self.learning, rate_at(number, settings), team=self.team)
         self.average.follow(number)
         plain = difference.detach().abs().mean() * 127.5
         return {"error_of_255": plain, "edges": edges.detach(), "kl": kl.detach(), "gradient": norm, "judged": self.judged}
@@ -366,9 +367,11 @@ def finish(trainee: VaeTrainee, folder: Path) -> None:
 def main(argv: Sequence[str]) -> None:
     """Command line."""
     settings, folder = parse(VaeSettings, NAME, SUMMARY, argv)
-    trainee = VaeTrainee(settings, choose_device(settings))
-    train(trainee, folder, identity_of(settings), settings.seed, pace_of(settings))
-    finish(trainee, folder)
+    team = assemble()
+    trainee = VaeTrainee(settings, team.device(choose_device(settings)), team)
+    train(trainee, folder, identity_of(settings) | team.stated, settings.seed, pace_of(settings), team)
+    if team.first:
+        finish(trainee, folder)
 
 
 if __name__ == "__main__":

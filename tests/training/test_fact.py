@@ -17,7 +17,7 @@ from facechain_ext.faces.types import Face, Parsing
 from facechain_ext.training import fact, loop, team
 from facechain_ext.training.checkpoint import save_weights
 from facechain_ext.training.dataset import FolderPeople, load
-from facechain_ext.training.device import rate_at
+from facechain_ext.training.device import optimise, rate_at
 from facechain_ext.training.fair import EPSILON, Outside
 from facechain_ext.training.latents import drawing_of, open_set
 from facechain_ext.training.loop import Pace, train
@@ -467,6 +467,14 @@ def test_a_team_averages_gradients_and_only_the_first_writes(tmp_path):
     one.team = two
     train(one, tmp_path / "run", {}, 0, Pace(steps=1), two)
     assert not list((tmp_path / "run").iterdir())
+
+
+def test_an_optimiser_goes_by_the_teams_gradient():
+    """The own gradient is 1, the other's 3: a step of 0.1 by their mean, 2; two parameters travel together and come back apart."""
+    one, other = torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(1, 3))
+    norm = optimise(one.sum() + other.sum(), torch.optim.SGD([one, other]), [one, other], 0.1, clip=100.0, team=team.Team(Accelerator()))
+    assert torch.allclose(one, torch.full((2,), 0.8)) and torch.allclose(other, torch.full((1, 3), 0.8))
+    assert float(norm) == pytest.approx((5 * 2**2) ** 0.5)
 
 
 def test_a_team_without_accelerate_is_refused(monkeypatch):
