@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,13 @@ from facechain_ext.demo import photos
 from facechain_ext.demo.judge import Judge, view
 from facechain_ext.demo.model import TRAINED
 from facechain_ext.demo.reader import ATTRIBUTES, Reader
+from facechain_ext.demo.world import appearance, draw, person, scene
 from facechain_ext.demo.world.traits import BACKGROUNDS
 from facechain_ext.engine.identity import Identity
 from facechain_ext.engine.injection import Person
-from facechain_ext.hosts.types import Paint
+from facechain_ext.hosts.types import Control, Lora, Paint
 from facechain_ext.training.checkpoint import load_weights
+from facechain_ext.training.control import skeleton
 from facechain_ext.training.judge import seen
 from facechain_ext.training.likeness import embed, gallery_of
 from facechain_ext.training.people import TESTED
@@ -58,16 +61,16 @@ def identities(app) -> dict[str, Identity]:
     return found
 
 
-def paint(app, persons, prompt=PROMPT, seed=1, width=128) -> np.ndarray:
+def paint(app, persons, prompt=PROMPT, seed=1, width=128, **more) -> np.ndarray:
     request = Paint(
         prompt=prompt, width=width, height=128, steps=20, cfg=4.0, seed=seed, persons=tuple(persons),
-        adapter=app.adapter if persons else None,
-    )
+        adapter=app.adapter if persons else None, **more,
+    )  # fmt: skip
     return np.asarray(next(iter(app.host.paint(request))).image)
 
 
 def test_the_models_fit_into_64_megabytes():
-    assert sum(path.stat().st_size for path in TRAINED.iterdir()) <= 64_000_000
+    assert sum(path.stat().st_size for path in TRAINED.rglob("*") if path.is_file()) <= 64_000_000
 
 
 @pytest.mark.parametrize("name", sorted(photos.pictures()))
@@ -107,3 +110,36 @@ def test_what_was_asked_for_is_still_painted(app, identities):
     place = list(ATTRIBUTES).index("background")
     made = [paint(app, [Person(identity=one, weight=1.0)], seed=seed) for one in identities.values() for seed in (1, 2)]
     assert (read(reader, made)[:, place] == BACKGROUNDS.index("beach")).mean() >= 0.75
+
+
+def standing(x: float) -> Control:
+    """The skeleton of somebody whose head is so far from the picture's middle, in parts of its height, as a control picture."""
+    look = appearance(5)
+    shown = draw(person(5), scene(5), replace(look, pose=replace(look.pose, x=x, arms="down")))
+    return Control(model="demo_openpose", image=Image.fromarray(skeleton(shown)))
+
+
+def middle(app, picture: np.ndarray) -> float:
+    """How far to the right the face in a picture is, in pixels."""
+    (face, *_) = app.analyser.faces(Image.fromarray(picture))
+    return float(np.mean([x for x, _ in face.points]))
+
+
+def test_style_pose_and_face_work_together(app, judge, gallery, identities):
+    """The LoRAs and the ControlNet that come with the model, by their names: each does its part while the other two are at work."""
+    assert app.host.loras() == ["blueprint", "woodcut"] and app.host.controlnets() == ["demo_openpose"]
+    reader, place = Reader(), list(ATTRIBUTES).index("style")
+    reader.load_state_dict(load_weights(TRAINED / "reader.safetensors"))
+    styles, moved, likeness = [], [], []
+    for number, (name, identity) in enumerate(identities.items()):
+        style, start = (("blueprint", "a blueprint"), ("woodcut", "a woodcut print"))[number % 2]
+        words = f"{start} of a person, wearing a suit, calm, plain background"
+        given = {"persons": [Person(identity=identity, weight=1.0)], "prompt": words, "seed": number, "loras": (Lora(source=style),)}
+        made = [paint(app, **given, controls=(standing(x),)) for x in (-0.15, 0.15)]
+        styles += [ATTRIBUTES["style"][answer] == style for answer in read(reader, made)[:, place]]
+        moved.append(middle(app, made[1]) - middle(app, made[0]))
+        cosines = (embed(judge, np.stack([view(one) for one in made])) @ gallery.T).mean(dim=0)
+        likeness.append(float(cosines[list(identities).index(name)] - cosines.mean()))
+    assert all(styles)
+    assert min(moved) > 8 and np.mean(moved) > 15, "the skeletons' heads are 38 pixels apart"
+    assert np.mean(likeness) > 0.05, "by the judge, more like themselves than like the others"
