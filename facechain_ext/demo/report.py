@@ -67,8 +67,8 @@ class ReportSettings:
     adapter: str = option("", "adapter; empty: the demo model's")
     judge: str = option("", "the judge's weights; empty: those that come with the product")
     reader: str = option("", "the reader's weights; empty: those train-reader trained here, else the product's")
-    loras: str = option("", "style LoRAs as blueprint=file,woodcut=file; empty: this is not measured")
-    control: str = option("", "openpose ControlNet; empty: this is not measured")
+    loras: str = option("", "style LoRAs as blueprint=file,woodcut=file; empty: the demo model's, none with another checkpoint")
+    control: str = option("", "openpose ControlNet; empty: the demo model's, none with another checkpoint")
     pairs: bool = option(True, "measure pictures of two people")
     ablation: str = option("", "adapters trained otherwise, as name=file,name=file, for the ablation table")
     device: str = option("auto", "auto, cpu, cuda, mps")
@@ -79,6 +79,14 @@ class ReportSettings:
         if self.people < 2 or self.prompts < 1 or self.workers < 1:
             given = f"{self.people}, {self.prompts} and {self.workers}"
             raise BadInput(f"A report needs at least 2 people, 1 prompt and 1 process that paints; got {given}.")
+
+
+def beside(settings: ReportSettings) -> tuple[dict[str, Path], Path | None]:
+    """Style LoRAs by style, and the ControlNet: those that were given, else what comes with the demo model where that paints. BadInput."""
+    own = not settings.checkpoint
+    shipped = {style: path for style in EXTRA_STYLES if own and (path := TRAINED / "Lora" / f"{style}.safetensors").is_file()}
+    control = Path(settings.control) if settings.control else TRAINED / "ControlNet" / "demo_openpose.safetensors"
+    return named_files(settings.loras) or shipped, control if settings.control or (own and control.is_file()) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,12 +166,12 @@ class Bench:
         requests = [self.request(wish, **more) for place in range(len(self.people)) for wish in wishes_of(place, self.settings, style)]
         return self._rows(requests, self._alone(photos, chosen) if photos else (), chosen if photos else None)
 
-    def posed(self) -> Run:
-        """Everybody in a pose given by a skeleton."""
+    def posed(self, model: Path) -> Run:
+        """Everybody in a pose given by a skeleton to that ControlNet."""
         requests = []
         for place, number in enumerate(self.people):
             image = Image.fromarray(skeleton(picture(number, np.random.default_rng((37, number)))))
-            controls = (Control(model=Path(self.settings.control), image=image),)
+            controls = (Control(model=model, image=image),)
             requests += [self.request(wish, controls=controls) for wish in wishes_of(place, self.settings)]
         return self._rows(requests, self._alone(1, self.adapter), self.adapter)
 
@@ -315,7 +323,7 @@ def figures(bench: Bench, keep: dict[str, Run]) -> Iterator[Figure]:
 def together(bench: Bench, keep: dict[str, Run], top: float) -> Iterator[Figure]:
     """Identity with style LoRAs, with a pose, and in pictures of two; what there is no file for has no value."""
     settings, bar = bench.settings, "≥ 60 %"
-    loras = named_files(settings.loras)
+    loras, control = beside(settings)
     for style in EXTRA_STYLES:
         name, value = f"identity first, style LoRA {style}", None
         if style in loras:
@@ -323,7 +331,7 @@ def together(bench: Bench, keep: dict[str, Run], top: float) -> Iterator[Figure]
             value, kept = bench.likeness(made), bench.kept(made, style)["style"]
             yield Figure(name=f"style LoRA {style} seen", value=kept, bar="", held=None)
         yield _bar(name, value, bar, top)
-    value = bench.likeness(keep.setdefault("pose", bench.posed())) if settings.control else None
+    value = bench.likeness(keep.setdefault("pose", bench.posed(control))) if control else None
     yield _bar("identity first, pose ControlNet", value, bar, top)
     value = None
     if settings.pairs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -96,6 +97,16 @@ def test_what_cannot_be_used_is_named(tmp_path):
     assert report.named_files(f"a={tmp_path / 'x'},b={tmp_path / 'x'}") == {"a": tmp_path / "x", "b": tmp_path / "x"}
     with pytest.raises(BadInput, match="at least 2 people, 1 prompt and 1 process"):
         report.ReportSettings(people=1)
+
+
+def test_loras_and_controlnet_are_the_demo_models_unless_another_paints(tmp_path):
+    """None of the shipped ones would fit another checkpoint."""
+    loras, control = report.beside(report.ReportSettings())
+    assert [path.name for path in loras.values()] == ["blueprint.safetensors", "woodcut.safetensors"] and control.is_file()
+    assert report.beside(report.ReportSettings(checkpoint="other.safetensors")) == ({}, None)
+    (tmp_path / "w").write_text("")
+    given = report.ReportSettings(checkpoint="other.safetensors", loras=f"woodcut={tmp_path / 'w'}", control="k")
+    assert report.beside(given) == ({"woodcut": tmp_path / "w"}, Path("k"))
 
 
 @pytest.fixture(scope="module")
