@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -111,9 +112,17 @@ def test_weight_zero_is_no_lora(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("prefix", "changed"), [("lora_unet_", (False, True)), ("lora_te_", (True, True))])
 def test_loras_of_one_network_alone(prefix: str, changed: tuple[bool, bool], tmp_path: Path) -> None:
     plain, path = answers(), lora(tmp_path / "part.safetensors", prefix=prefix)
-    with applied(host().networks, [(path, 1.0)]):
-        found = answers()
+    heard = logging.Handler(logging.WARNING)
+    said: list[str] = []
+    heard.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger("diffusers").addHandler(heard)
+    try:
+        with applied(host().networks, [(path, 1.0)]):
+            found = answers()
+    finally:
+        logging.getLogger("diffusers").removeHandler(heard)
     assert tuple(not torch.equal(a, b) for a, b in zip(plain, found, strict=True)) == changed
+    assert said == [], "that the other network stays as it is, is no fault"
 
 
 def test_a_lora_by_name_or_in_the_prompt(tmp_path: Path) -> None:

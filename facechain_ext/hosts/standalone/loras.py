@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import diffusers
 import torch
 import transformers
 from diffusers.loaders import StableDiffusionLoraLoaderMixin
@@ -74,12 +75,14 @@ def _refuse_others(loader: Loader, tensors: dict[str, Tensor], path: Path) -> No
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the report transformers prints of weights that the LoRA, being one, does not hold, and peft's of a second LoRA."""
-    level = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
+    """Without the reports of weights that the LoRA, being one, or one of the UNet alone, does not hold, and peft's of a second LoRA."""
+    levels = [(one, one.get_verbosity()) for one in (transformers.logging, diffusers.utils.logging)]
+    for one, _ in levels:
+        one.set_verbosity_error()
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.filterwarnings("ignore", "Already found a `peft_config`", UserWarning)
             yield
     finally:
-        transformers.logging.set_verbosity(level)
+        for one, level in levels:
+            one.set_verbosity(level)
