@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from safetensors.torch import save_file
 from facechain_ext.demo import many
 from facechain_ext.demo.many import Painters, Place, column, paint_many
 from facechain_ext.hosts.types import Control, Lora, Paint
+from facechain_ext.training.control import open_hint
 from tests.hosts.standalone_cases import adapter, ask, controlnet, demo, host, kohya_lora, ldm_controlnet, person, photo
 
 WORDS = ("a photo of a person", "a comic of somebody wearing a crown", "a pencil drawing, at the beach")
@@ -59,12 +61,17 @@ def test_two_people_keep_to_their_masks():
 
 def test_a_pose_and_a_lora_beside_the_face(tmp_path: Path):
     save_file(kohya_lora(host().networks.unet, host().networks.text_encoder), tmp_path / "lora.safetensors")
-    save_file(ldm_controlnet(controlnet()), tmp_path / "control.safetensors")
+    model = copy.deepcopy(controlnet())
+    open_hint(model)
+    save_file(ldm_controlnet(model), tmp_path / "control.safetensors")
     asked = []
-    for number, one in enumerate(requests(loras=(Lora(source=tmp_path / "lora.safetensors", weight=0.7),))):
-        image = Image.fromarray(np.roll(np.asarray(photo()), 20 * number, axis=1))
+    poses = (Image.new("RGB", (64, 64)), Image.new("RGB", (64, 64), "white"), photo())
+    for one, image in zip(requests(loras=(Lora(source=tmp_path / "lora.safetensors", weight=0.7),)), poses, strict=True):
         asked.append(with_pose(one, tmp_path / "control.safetensors", image))
-    assert_same(asked, [[person(seed=number, weight=0.5)] for number in (3, 5, 8)])
+    single = assert_same(asked, [[person(seed=number, weight=0.5)] for number in (3, 5, 8)])
+    others = [replace(one, controls=asked[0].controls) for one in asked]
+    swapped = one_by_one(others[1:], [[person(seed=number, weight=0.5)] for number in (5, 8)])
+    assert all(np.abs(a.astype(int) - b).max() > 5 for a, b in zip(swapped, single[1:], strict=True)), "whose pose it is can be seen"
 
 
 def with_pose(one: Paint, model: Path, image: Image.Image) -> Paint:

@@ -242,6 +242,42 @@ def test_the_decoder_alone_leaves_latents_as_they_are(tmp_path):
     assert all(torch.equal(kept[key], before[key]) for key in before if key.startswith(("encoder.", "quant_conv.")))
 
 
+class Painter:
+    """A UNet that tells what it is set to, and words nobody looks at."""
+
+    scale = 0.5
+
+    def __init__(self, tells) -> None:
+        self.networks = SimpleNamespace(unet=lambda noisy, times, words: SimpleNamespace(sample=tells(noisy, times)))
+
+    def read(self, tokens):
+        return torch.zeros(1, 77, 32)
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_the_decoder_sees_some_latents_as_a_unet_finishes_them(tmp_path, count):
+    """The first half; as they were where the UNet knows the noise exactly, else what the formula leaves of it."""
+    small = {"batch": 1, "widths": "8,8,8,8", "steps": 3, "crop": 32}
+    trainee = vae.VaeTrainee(vae.VaeSettings(**small), torch.device("cpu"))
+    latents, half = torch.randn(count, 4, 4, 4), max(1, count // 2)
+    assert trainee._vague(latents) is latents, "nobody asked for it"
+    seen = []
+
+    def exactly(noisy, times):
+        seen.append(times)
+        alpha = ALPHAS[times][:, None, None, None]
+        return (noisy - alpha.sqrt() * latents[:half] * 0.5) / (1 - alpha).sqrt()
+
+    trainee.painter = Painter(exactly)
+    assert torch.allclose(trainee._vague(latents), latents, atol=1e-3) and len(seen[0]) == half and int(seen[0].max()) < 300
+    trainee.painter = Painter(lambda noisy, times: torch.zeros_like(noisy))
+    vague = trainee._vague(latents)
+    assert torch.equal(vague[half:], latents[half:])
+    assert all((a - b).abs().max() > 1e-3 for a, b in zip(vague[:half], latents[:half], strict=True))
+    with pytest.raises(BadInput, match="give --decoder beside it"):
+        vae.VaeSettings(vague="checkpoint.safetensors")
+
+
 def test_the_judge_is_asked_about_what_comes_back():
     """A VAE that gives pictures back nearly as they are is told apart nearly always; one of random numbers hardly ever."""
     torch.manual_seed(0)
