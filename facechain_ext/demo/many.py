@@ -158,11 +158,13 @@ def _beside(networks: Networks, adapter: AnyAdapter | None, columns: Sequence[Co
         return nullcontext()
     size = (request.height // 8, request.width // 8)
     adapter.to(networks.unet.device)
-    return attach_parallel(networks.unet, adapter, columns, lambda rows: guided(rows, size))
+    return attach_parallel(networks.unet, adapter, columns, lambda rows: call_of(rows, guided=request.cfg != 1, latent=size))
 
 
-def guided(rows: int, size: tuple[int, int]) -> Call:
-    """A call of the standalone host with guidance on many pictures: all unconditional, then all conditional."""
-    pictures = range(rows // 2)
-    variants = (*(2 * one for one in pictures), *(2 * one + 1 for one in pictures))
-    return Call(rows=variants, pictures=(*pictures, *pictures), progress=0.0, latent=size)
+def call_of(rows: int, *, guided: bool, latent: tuple[int, int]) -> Call:
+    """A call of the standalone host on many pictures: all unconditional, where there is guidance, then all conditional."""
+    kinds = (0, 1) if guided else (1,)
+    pictures = tuple(range(rows // len(kinds)))
+    return Call(
+        rows=tuple(2 * one + kind for kind in kinds for one in pictures), pictures=pictures * len(kinds), progress=0.0, latent=latent
+    )

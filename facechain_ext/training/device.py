@@ -78,12 +78,12 @@ class Optimiser(Protocol):
 def optimise(
     loss: Tensor, optimiser: Optimiser, parameters: Sequence[nn.Parameter], rate: float, clip: float = 1.0, team: Team = ALONE
 ) -> Tensor:
-    """One step of the optimiser by the team's mean gradient; its norm before clipping."""
+    """One step of the optimiser by the team's mean gradient; its norm before clipping. A group's `share` multiplies the rate."""
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     team.average(parameters)
     norm = torch.nn.utils.clip_grad_norm_(parameters, clip)
     for group in optimiser.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("share", 1.0)
     optimiser.step()
     return norm

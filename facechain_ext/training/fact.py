@@ -33,7 +33,7 @@ from facechain_ext.hosts.standalone.checkpoint import Networks
 from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import trained
-from facechain_ext.training.device import choose_device, fused, pace_of, rate_at, send
+from facechain_ext.training.device import choose_device, fused, optimise, pace_of, rate_at, send
 from facechain_ext.training.drawn import open_drawn
 from facechain_ext.training.encoder import FINISHED as ENCODER
 from facechain_ext.training.fair import Outside
@@ -215,14 +215,7 @@ class FactTrainee:
         return adapter.resampler(local)
 
     def _update(self, loss: Tensor, number: int) -> Tensor:
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self.team.average(self.parameters)
-        norm = nn.utils.clip_grad_norm_(self.parameters, 1.0)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate_at(number, self.settings) * group["share"]
-        self.optimiser.step()
-        return norm
+        return optimise(loss, self.optimiser, self.parameters, rate_at(number, self.settings), team=self.team)
 
     def _opening(self) -> Tensor:
         """How far the gates are open: mean |tanh α|."""

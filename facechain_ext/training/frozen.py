@@ -70,8 +70,9 @@ def networks_of(checkpoint: str, device: torch.device) -> Networks:
 
 def finish(trainee: Trainee, target: Path, small: Sequence[str] = ()) -> None:
     """Write what was trained in float16, the matrices named in `small` in int8. CannotWrite."""
-    halves = {key: value.half() if value.is_floating_point() else value for key, value in trainee.weights().items() if key not in small}
-    matrices = to_int8({key: value for key, value in trainee.weights().items() if key in small}, small)
+    weights = trainee.weights()
+    halves = {key: value.half() if value.is_floating_point() else value for key, value in weights.items() if key not in small}
+    matrices = to_int8({key: weights[key] for key in small}, small)
     write_tensors({key: value.contiguous() for key, value in (halves | matrices).items()}, target, trainee.metadata())
 
 

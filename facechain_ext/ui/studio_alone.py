@@ -254,7 +254,6 @@ def drawn_person() -> tuple[Picture, ...]:
     return tuple(Picture(data=png(photo("ann", place)), name=f"ann-{place + 1}.png") for place in range(len(SCENES)))
 
 
-
 @lru_cache(maxsize=1)
 def drawn_styles() -> tuple[Style, ...]:
     """The demo model's styles with one of the people of examples/demo drawn in each."""

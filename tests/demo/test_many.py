@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from facechain_ext.demo import many
-from facechain_ext.demo.many import Painters, Place, column, paint_many
+from facechain_ext.demo.many import Painters, Place, call_of, column, paint_many
 from facechain_ext.hosts.types import Control, Lora, Paint
 from facechain_ext.training.control import open_hint
 from tests.hosts.standalone_cases import adapter, ask, controlnet, demo, host, kohya_lora, ldm_controlnet, person, photo
@@ -50,6 +50,18 @@ def test_everybody_has_their_own_picture():
     plain = one_by_one(requests(), [])
     faces = assert_same(requests(), [[person(seed=number, weight=1.0)] for number in (3, 5, 8)])
     assert all(np.abs(a.astype(int) - b).mean() > 1 for a, b in zip(faces, plain, strict=True)), "a face changes a picture"
+
+
+def test_without_guidance_there_are_faces_alone():
+    assert_same(requests(cfg=1.0), [[person(seed=number, weight=1.0)] for number in (3, 5, 8)])
+
+
+def test_a_call_by_hand():
+    """Three pictures; the variant is twice the picture, and one more for its face."""
+    call = call_of(6, guided=True, latent=(8, 8))
+    assert call.rows == (0, 2, 4, 1, 3, 5) and call.pictures == (0, 1, 2, 0, 1, 2)
+    call = call_of(3, guided=False, latent=(8, 8))
+    assert call.rows == (1, 3, 5) and call.pictures == (0, 1, 2)
 
 
 def test_two_people_keep_to_their_masks():

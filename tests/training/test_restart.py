@@ -15,6 +15,7 @@ from facechain_ext.errors import BadInput, BadWeights, CannotWrite, Interrupted
 from facechain_ext.training import base, judge, vae
 from facechain_ext.training.checkpoint import default_folder
 from facechain_ext.training.loop import Pace, train
+from facechain_ext.training.team import Team
 
 SMALL_CLIP = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "projection_dim": 32}
 
@@ -67,6 +68,25 @@ def test_stop_and_go_on_is_bit_equal_to_going_through(trainee_of, tmp_path, name
     assert through and all(torch.equal(through[key], stopped[key]) for key in through)
     rows = [without_time(tmp_path / run / "log.csv") for run in ("through", "stopped")]
     assert rows[0] == rows[1] and [row["step"] for row in rows[0]] == ["1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize("name", ["vae", "base"])
+def test_what_learns_together_asks_the_team(trainee_of, name):
+    """Gradients are there when the team is asked, and the step is taken by what it answers: zeros move nothing but decay."""
+    one, asked = trainee_of(name), []
+
+    class Zeros(Team):
+        def average(self, parameters):
+            for parameter in parameters:
+                asked.append(float(parameter.grad.abs().sum()))
+                parameter.grad.zero_()
+
+    one.team = Zeros()
+    for group in one.optimiser.param_groups:
+        group["weight_decay"] = 0.0
+    before = {key: value.clone() for key, value in one.weights().items()}
+    one.step(0, np.random.default_rng(0))
+    assert sum(asked) > 0 and all(torch.equal(value, before[key]) for key, value in one.weights().items())
 
 
 class Stopping:
