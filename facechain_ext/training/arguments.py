@@ -13,7 +13,7 @@ from facechain_ext.errors import BadInput
 from facechain_ext.training.checkpoint import default_folder
 
 Settings = TypeVar("Settings")
-PACE = {"steps", "log_every", "sheet_every", "save_seconds", "device", "threads", "narrow"}
+PACE = {"steps", "log_every", "sheet_every", "save_seconds", "device", "threads", "narrow", "last"}
 
 
 def option(default: Any, label: str, choices: Sequence[str] = ()) -> Any:
@@ -35,6 +35,7 @@ class Common:
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
     threads: int = option(0, "torch threads; 0 leaves torch's choice")
     narrow: bool = option(False, "CPU: attention of narrow heads by a kernel compiled here (AVX-512, g++): faster small UNets")
+    last: bool = option(False, "keep the UNet's channels last in memory: faster in float32 on some CPUs, slower in bfloat16 on others")
     log_every: int = option(50, "steps per row of log.csv")
     sheet_every: int = option(500, "steps per sample sheet")
     save_seconds: float = option(180.0, "seconds between checkpoints")

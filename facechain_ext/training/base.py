@@ -21,7 +21,7 @@ from facechain_ext.log import log
 from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import default_folder
-from facechain_ext.training.device import choose_device, fused, optimise, pace_of, rate_at, send
+from facechain_ext.training.device import choose_device, fused, lay_out, optimise, pace_of, rate_at, send
 from facechain_ext.training.latents import LatentSet, open_set
 from facechain_ext.training.loop import train
 from facechain_ext.training.muon import muon_and_adamw
@@ -84,6 +84,7 @@ class BaseTrainee:
             begun = load_networks(Path(settings.begin), device, torch.float32)
             self.unet.load_state_dict(begun.unet.state_dict())
             self.text.load_state_dict(begun.text_encoder.state_dict())
+        lay_out(self.unet, settings)
         self.unet.train()
         self.text.train()
         self.parameters = [*self.unet.parameters(), *self.text.parameters()]

@@ -33,7 +33,7 @@ from facechain_ext.hosts.standalone.checkpoint import Networks
 from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import trained
-from facechain_ext.training.device import choose_device, fused, optimise, pace_of, rate_at, send
+from facechain_ext.training.device import choose_device, fused, lay_out, optimise, pace_of, rate_at, send
 from facechain_ext.training.drawn import open_drawn
 from facechain_ext.training.encoder import FINISHED as ENCODER
 from facechain_ext.training.fair import Outside
@@ -41,7 +41,7 @@ from facechain_ext.training.frozen import networks_of
 from facechain_ext.training.latents import HEIGHT, LatentSet, open_set
 from facechain_ext.training.loop import train
 from facechain_ext.training.muon import MuonAndAdamW
-from facechain_ext.training.noise import add_noise, sample, snr_weight
+from facechain_ext.training.noise import add_noise, coarse_weight, sample, snr_weight
 from facechain_ext.training.parallel import ParallelAdapter, attach_parallel, parallel_tensors
 from facechain_ext.training.pixels import to_pictures, to_tensor
 from facechain_ext.training.subjects import DrawnPeople, Example, Source, StoredPeople
@@ -79,6 +79,7 @@ class FactSettings(Common):
     fair_weight: float = option(0.01, "weight of FAIR, the mean over the 16 gates")
     heads: float = option(1.0, "how many times as much the noise error in heads counts: it is there that a face can be learnt from")
     shuffle: bool = option(True, "take references from other pictures of the same person")
+    looks: float = option(0.0, "drawn people: share of the loss, at first, for what the checkpoint says if told looks in words; to 0 at the end")
     curriculum: float = option(0.2, "part of the training over which such references become the rule")
     drop: float = option(0.1, "share of pictures without the face, half of them without the caption too")
     drop_words: float = option(0.05, "share of pictures without the caption alone")
@@ -87,6 +88,7 @@ class FactSettings(Common):
     resampler: float = option(0.2, "the same of the resampler: fast, it forgets whom it sees before a gate can use it")
     muon: float = option(0.0, "size of Muon's steps in multiples of the rate (AdamW's are 0.2) for matrices; 0: AdamW alone")
     snr: float = option(0.0, "cap of the signal-to-noise weight (min-SNR); 0: every step of the noise weighs the same")
+    coarse: float = option(0.0, "extra weight of noisy steps in multiples of noise by signal: outlines are settled there; 0: none")
     tested: int = option(0, "drawn people: how many unseen ones are painted at every sample sheet, for the judge to tell apart; 0: none")
     half: bool = option(False, "write the finished adapter in float16: half the size")
     parallel: bool = option(False, "ablation: parallel cross-attention, as IP-Adapter's, instead of the gate before the text")
@@ -95,6 +97,8 @@ class FactSettings(Common):
         super().__post_init__()
         if self.size % 8:
             raise BadInput(f"--size is {self.size}: it must be a multiple of 8.")
+        if self.data and self.looks:
+            raise BadInput("--looks needs drawn people, whose looks are known in words: leave it out with --data.")
 
 
 MAY_CHANGE = {"models", "half"}
@@ -115,10 +119,14 @@ class Variants:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Examples on the device. latents scaled [B, 4, h, w]; words [B, 77]; head [B, H, W]; crops: per person [B, n, 112, 112, 3]."""
+    """Examples on the device. latents scaled [B, 4, h, w]; words [B, 77]; described: with how people look [B, 77]; head [B, H, W].
+
+    crops: per person [B, n, 112, 112, 3]; places: per person [B, H, W] or None; faceless: whose face is left out [B].
+    """
 
     latents: Tensor
     words: Tensor
+    described: Tensor
     head: Tensor
     crops: tuple[Tensor, ...]
     places: tuple[Tensor | None, ...]
@@ -133,6 +141,7 @@ class FactTrainee:
     ) -> None:
         torch.manual_seed(settings.seed)
         self.settings, self.device, self.networks, self.source, self.team = settings, device, networks, source, team
+        lay_out(networks.unet, settings)
         self.encoder = encoder.to(device)
         self.adapter = build_adapter(settings, networks.unet, encoder).to(device).train()
         self.parameters = [*self.adapter.parameters()]
@@ -149,6 +158,8 @@ class FactTrainee:
         times = torch.randint(0, 1000, (len(noise),), device=self.device)
         latent = (noise.shape[2], noise.shape[3])
         outside = Outside(batch.head, latent)
+        noisy = add_noise(batch.latents, noise, times)
+        share = looks_at(number, settings) if len(batch.crops) == 1 else 0.0  # who of several looks how, no caption says
         with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.autocast):
             with torch.no_grad():
                 words = self.networks.text_encoder(batch.words).last_hidden_state
@@ -156,15 +167,22 @@ class FactTrainee:
             rows = tuple(range(len(noise)))
             call = Call(rows=rows, pictures=rows, progress=0.0, latent=latent)
             with self._attach(self.adapter, persons, lambda _: call, outside):
-                found = self.networks.unet(add_noise(batch.latents, noise, times), times, words).sample
-        plain = F.mse_loss(found.float(), noise, reduction="none")
+                found = self.networks.unet(noisy, times, words).sample.float()
+            said = self._said(noisy, times, batch.described) if share else found.detach()
+        plain, fair = F.mse_loss(found, noise, reduction="none"), outside.mean()
         weight = 1 + (settings.heads - 1) * F.adaptive_avg_pool2d(batch.head[:, None], latent)
-        error, fair = (plain * weight).mean(dim=(1, 2, 3)) / weight.mean(), outside.mean()
-        loss = (error * snr_weight(times, settings.snr)).mean() + settings.fair_weight * settings.fair * fair
+        error = (((1 - share) * plain + share * F.mse_loss(found, said, reduction="none")) * weight).mean(dim=(1, 2, 3)) / weight.mean()
+        told = (error * snr_weight(times, settings.snr) * coarse_weight(times, settings.coarse)).mean()
+        loss = told + settings.fair_weight * settings.fair * fair
         norm = self._update(loss, number)
         self.average.follow(number)
         found = {"error": plain.detach().mean(), "fair": fair.detach(), "gate": self._opening(), "gradient": norm}
         return {**found, "judged": self.judged} if settings.tested else found
+
+    @torch.no_grad()
+    def _said(self, noisy: Tensor, times: Tensor, tokens: Tensor) -> Tensor:
+        """The noise [B, 4, h, w] that the checkpoint tells by itself from words; unlike the true noise it leaves nothing to chance."""
+        return self.networks.unet(noisy, times, self.networks.text_encoder(tokens).last_hidden_state).sample.float()
 
     def _attach(self, adapter: nn.Module, persons: Sequence[Any], calls: Any, observe: Any = None) -> Any:
         way: Any = attach_parallel if self.settings.parallel else attach
@@ -179,14 +197,18 @@ class FactTrainee:
         chance = rng.random(count)
         wordless = send((chance < settings.drop / 2) | (chance > 1 - settings.drop_words), self.device)
         words = send(np.stack([one.words for one in examples]).astype(np.int64), self.device)
-        people = range(len(examples[0].people))
+        faceless = send(chance < settings.drop, self.device)
+        known = [one.words if one.described is None else one.described for one in examples]
+        described = send(np.stack(known).astype(np.int64), self.device)
+        people, without = range(len(examples[0].people)), torch.where(wordless[:, None], self.no_words, words)
         return Batch(
             latents=self._latents(examples),
-            words=torch.where(wordless[:, None], self.no_words, words),
+            words=without,
+            described=torch.where(faceless[:, None], without, described),
             head=stacked([one.head for one in examples], self.device),
             crops=tuple(send(np.stack([one.people[p].crops for one in examples]), self.device) for p in people),
             places=tuple(_places([one.people[p].place for one in examples], self.device) for p in people),
-            faceless=send(chance < settings.drop, self.device),
+            faceless=faceless,
         )
 
     @torch.no_grad()
@@ -291,6 +313,11 @@ def shuffle_at(number: int, settings: FactSettings) -> float:
     if not settings.shuffle:
         return 0.0
     return min(1.0, (number + 1) / max(1.0, settings.curriculum * settings.steps))
+
+
+def looks_at(number: int, settings: FactSettings) -> float:
+    """How much of the loss at a step is what the checkpoint says by words: falls in a straight line to 0 at the training's end."""
+    return settings.looks * max(0.0, 1 - number / settings.steps)
 
 
 def build_adapter(settings: FactSettings, unet: nn.Module, encoder: FaceEncoder) -> Adapter | ParallelAdapter:

@@ -19,16 +19,18 @@ import numpy as np
 import torch
 
 from facechain_ext.demo.architecture import VAE
-from facechain_ext.demo.world import Drawing
+from facechain_ext.demo.world import Drawing, Identity, person
+from facechain_ext.demo.world.looks import looks
+from facechain_ext.demo.world.traits import COLOURLESS
 from facechain_ext.errors import BadInput
 from facechain_ext.log import log
 from facechain_ext.training.arguments import Common, option, parse, speak
 from facechain_ext.training.checkpoint import prepare
 from facechain_ext.training.device import choose_device, send
 from facechain_ext.training.drawn import DrawnSet, head_cells, open_drawn
-from facechain_ext.training.people import PAINTED, anyone, pair_picture, picture
+from facechain_ext.training.people import ALL_STYLES, PAINTED, anyone, pair_picture, picture
 from facechain_ext.training.pixels import to_tensor
-from facechain_ext.training.tokens import LENGTH, tokens_of
+from facechain_ext.training.tokens import LENGTH, joined, tokens_of
 from facechain_ext.training.vae import read_vae
 
 NAME, SUMMARY = "encode-pictures", "Draw pictures and keep them as latents for the base model's training."
@@ -43,6 +45,7 @@ class LatentSettings(Common):
     pictures: int = option(100_000, "how many pictures the set has room for")
     until: int = option(0, "stop after this many; 0: when full")
     people: int = option(1, "people in a picture, side by side")
+    looks: float = option(0.0, "share of captions that also say how people look (hair, glasses, …), as those of real pictures do")
     vae: str = option("", "the VAE's weights, or a checkpoint; empty: those train-vae finished, else the product's")
     drawn: str = option("", "folder of draw-people, whose pictures are encoded; empty: drawn on the fly by one core")
 
@@ -104,9 +107,30 @@ def _pictures(settings: LatentSettings, numbers: range, drawn: DrawnSet | None) 
     """RGB uint8 [B, H, W, 3], the heads in their cells [B, H/8, W/8] and their captions' tokens [B, 77]."""
     if drawn is not None:
         rows = slice(numbers.start, numbers.stop)
-        return drawn.pictures[rows], drawn.heads[rows], drawn.tokens[rows]
+        people = [[person(int(one)) for one in row] for row in drawn.who[rows]]
+        styles = [ALL_STYLES[int(style)] for style in drawn.styles[rows]]
+        return drawn.pictures[rows], drawn.heads[rows], _captions(settings, numbers, drawn.tokens[rows], people, styles)
     made = [drawing_of(settings.seed, settings.people, number) for number in numbers]
-    return np.stack([one.picture for one in made]), np.stack([head_cells(one) for one in made]), tokens_of([one.caption for one in made])
+    people, styles = [[one.who for one in drawing.people] for drawing in made], [drawing.scene.style for drawing in made]
+    said = _captions(settings, numbers, tokens_of([one.caption for one in made]), people, styles)
+    return np.stack([one.picture for one in made]), np.stack([head_cells(one) for one in made]), said
+
+
+def _captions(
+    settings: LatentSettings, numbers: Sequence[int], tokens: np.ndarray, people: Sequence[Sequence[Identity]], styles: Sequence[str]
+) -> np.ndarray:
+    """Captions' tokens [B, 77], of which the share asked for also say how somebody looks."""
+    found = tokens.copy()
+    for row, (number, who, style) in enumerate(zip(numbers, people, styles, strict=True)):
+        rng = np.random.default_rng((47, settings.seed, number))
+        if rng.random() < settings.looks:
+            found[row] = described(tokens[row], who, style, rng)
+    return found
+
+
+def described(words: np.ndarray, people: Sequence[Identity], style: str, rng: np.random.Generator) -> np.ndarray:
+    """A caption's tokens [77] with how its person looks, as `looks` says it; of several people nothing more is said."""
+    return joined(words, looks(people[0], rng, style not in COLOURLESS)) if len(people) == 1 else words
 
 
 def drawing_of(seed: int, people: int, number: int) -> Drawing:
@@ -119,7 +143,8 @@ def drawing_of(seed: int, people: int, number: int) -> Drawing:
 
 def _facts(settings: LatentSettings) -> dict[str, object]:
     facts: dict[str, object] = {"seed": settings.seed, "people": settings.people, "vae": settings.vae}
-    return facts | ({"drawn": settings.drawn} if settings.drawn else {})
+    more = {"drawn": settings.drawn, "looks": settings.looks}
+    return facts | {key: value for key, value in more.items() if value}
 
 
 def _open_or_make(settings: LatentSettings, folder: Path) -> tuple[list[np.memmap], int]:

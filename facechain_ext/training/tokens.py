@@ -24,3 +24,15 @@ def tokens_of(captions: Sequence[str]) -> np.ndarray:
     """uint16 [N, 77], padded with the end token as SD1.5 does."""
     found = _tokenizer()(list(captions), padding="max_length", max_length=LENGTH, truncation=True, return_tensors="np")
     return found["input_ids"].astype(np.uint16)
+
+
+def joined(tokens: np.ndarray, words: str) -> np.ndarray:
+    """A caption's tokens [77] with more said at its end, behind a comma; what does not fit is left out."""
+    if not words:
+        return tokens
+    end = int(tokens.argmax())  # CLIP's end token is the largest number
+    more = tokens_of([f", {words}"])[0]
+    found = np.full_like(tokens, tokens[end])
+    both = np.concatenate((tokens[:end], more[1 : int(more.argmax())]))[: LENGTH - 1]
+    found[: len(both)] = both
+    return found

@@ -315,6 +315,21 @@ def test_encoded_pictures_are_continued_and_depend_on_their_number_alone(tmp_pat
         latents.encode(latents.LatentSettings(**{**common, "seed": 9}), tmp_path / "a")
 
 
+def test_some_captions_say_how_people_look():
+    """Of one person, as often as asked for, the same words whenever the picture is made; of two people nothing more is said."""
+    settings = latents.LatentSettings(looks=0.5)
+    tokens, who = tokens_of(["a photo of a person"] * 400), [[person(number)] for number in range(400)]
+    found = latents._captions(settings, range(400), tokens, who, ["photo"] * 400)
+    said = (found != tokens).any(axis=1)
+    assert said.mean() == pytest.approx(0.5, abs=0.08)
+    assert np.array_equal(found[7:9], latents._captions(settings, range(7, 9), tokens[7:9], who[7:9], ["photo"] * 2))
+    assert np.array_equal(latents._captions(latents.LatentSettings(), range(400), tokens, who, ["photo"] * 400), tokens)
+    assert np.array_equal(latents._captions(settings, range(400), tokens, [one * 2 for one in who], ["photo"] * 400), tokens)
+    grey = latents._captions(latents.LatentSettings(looks=1.0), range(400), tokens, who, ["pencil"] * 400)
+    skin = tokens_of(["skin"])[0, 1]
+    assert (found == skin).any() and not (grey == skin).any(), "in pencil nobody's skin has a colour"
+
+
 def test_base_refuses_more_pictures_than_there_are(tmp_path):
     np.save(tmp_path / "latents.npy", np.zeros((4, 4, 16, 16), np.float16))
     np.save(tmp_path / "heads.npy", np.zeros((4, 16, 16), np.uint8))
