@@ -79,7 +79,7 @@ class FactSettings(Common):
     fair_weight: float = option(0.01, "weight of FAIR, the mean over the 16 gates")
     heads: float = option(1.0, "how many times as much the noise error in heads counts: it is there that a face can be learnt from")
     shuffle: bool = option(True, "take references from other pictures of the same person")
-    looks: float = option(0.0, "drawn people: share of the loss, at first, for what the checkpoint says if told looks in words; to 0 at the end")
+    looks: float = option(0.0, "drawn people: share of the loss, at first, for what the checkpoint says told looks in words; 0 at the end")
     curriculum: float = option(0.2, "part of the training over which such references become the rule")
     drop: float = option(0.1, "share of pictures without the face, half of them without the caption too")
     drop_words: float = option(0.05, "share of pictures without the caption alone")
