@@ -30,6 +30,7 @@ from facechain_ext.engine.resampler import ResamplerSizes
 from facechain_ext.engine.sites import find_sites
 from facechain_ext.errors import BadInput
 from facechain_ext.hosts.standalone.checkpoint import Networks
+from facechain_ext.log import log
 from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import trained
@@ -53,6 +54,8 @@ FINISHED = "adapter.safetensors"
 
 PUBLISHED = {"dim": 1024, "depth": 4, "heads": 12, "inner": 768, "queries": 16, "hidden": 4096}
 SHOWN, PAINTED_AT_ONCE = 6, 100
+AHEAD = 64
+"""Faces the encoder looks at together with --ahead."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +75,7 @@ class FactSettings(Common):
     latents: str = option("", "drawn people: folder of encoded pictures; empty: encoded on the fly, which is slower")
     drawn: str = option("", "drawn people: folder of draw-people that --latents encodes; empty: faces are drawn on the fly by one core")
     drawn_pairs: str = option("", "the same for --pairs")
+    ahead: bool = option(False, "with --drawn: let the encoder look at all faces once, ahead of the training, not at every step")
     pictures: int = option(0, "drawn people: how many of the encoded pictures to use; 0: all there are")
     pairs: str = option("", "drawn people: folder of encoded pictures of two people; empty: none")
     pair_every: int = option(10, "every so many steps a half batch of pictures of two people")
@@ -121,7 +125,8 @@ class Variants:
 class Batch:
     """Examples on the device. latents scaled [B, 4, h, w]; words [B, 77]; described: with how people look [B, 77]; head [B, H, W].
 
-    crops: per person [B, n, 112, 112, 3]; places: per person [B, H, W] or None; faceless: whose face is left out [B].
+    crops: per person [B, n, 112, 112, 3]; rows: per person where the encoder's tokens of them are kept [B, n], or None; places: per
+    person [B, H, W] or None; faceless: whose face is left out [B].
     """
 
     latents: Tensor
@@ -129,6 +134,7 @@ class Batch:
     described: Tensor
     head: Tensor
     crops: tuple[Tensor, ...]
+    rows: tuple[np.ndarray | None, ...]
     places: tuple[Tensor | None, ...]
     faceless: Tensor
 
@@ -148,6 +154,7 @@ class FactTrainee:
         self.optimiser = _optimiser(self.adapter, settings, fused(device))
         self.average = Average({"adapter": self.adapter}, settings.decay)
         self.no_words = tokens_tensor(networks, "")
+        self.kept = look_ahead(self.encoder, source) if settings.ahead else None
         self.judged = 0.0
         self.told: Told | None = None
 
@@ -207,6 +214,7 @@ class FactTrainee:
             described=torch.where(faceless[:, None], without, described),
             head=stacked([one.head for one in examples], self.device),
             crops=tuple(send(np.stack([one.people[p].crops for one in examples]), self.device) for p in people),
+            rows=tuple(_rows([one.people[p].rows for one in examples]) if self.kept is not None else None for p in people),
             places=tuple(_places([one.people[p].place for one in examples], self.device) for p in people),
             faceless=faceless,
         )
@@ -225,13 +233,15 @@ class FactTrainee:
         """Everybody's face tokens per row, the null tokens where the row goes without."""
         null = self.adapter.resampler(torch.zeros(1, self.encoder.sizes.tokens, self.encoder.sizes.dim, device=self.device))
         persons = []
-        for crops, place in zip(batch.crops, batch.places, strict=True):
+        for crops, rows, place in zip(batch.crops, batch.rows, batch.places, strict=True):
             count = crops.shape[1]
-            tokens = self._tokens(self.adapter, crops.flatten(0, 1)).unflatten(0, (-1, count)).flatten(1, 2)
+            tokens = self._tokens(self.adapter, crops.flatten(0, 1), rows).unflatten(0, (-1, count)).flatten(1, 2)
             persons.append(Variants(stack=torch.where(batch.faceless[:, None, None], null.repeat(1, count, 1), tokens), mask=place))
         return persons
 
-    def _tokens(self, adapter: Adapter | ParallelAdapter, crops: Tensor) -> Tensor:
+    def _tokens(self, adapter: Adapter | ParallelAdapter, crops: Tensor, rows: np.ndarray | None = None) -> Tensor:
+        if self.kept is not None and rows is not None:
+            return adapter.resampler(send(self.kept[rows.flatten()].astype(np.float32), self.device))
         with torch.no_grad():
             local = self.encoder(to_input(crops))
         return adapter.resampler(local)
@@ -308,6 +318,20 @@ class FactTrainee:
         return self.told.share(np.concatenate([self._painted(adapter, crops[part], tokens[part])[1] for part in parts]))
 
 
+@torch.no_grad()
+def look_ahead(encoder: FaceEncoder, source: Source) -> np.ndarray:
+    """The encoder's tokens of every face of a set of single people, float16 [N, tokens, dim]. BadInput where there is no such set."""
+    if not isinstance(source, StoredPeople):
+        raise BadInput("--ahead needs faces that are kept: give --drawn, or leave it out.")
+    faces, device = source.drawn.faces[: source.drawn.done, 0], encoder.pos_embed.device
+    found = np.empty((len(faces), encoder.sizes.tokens, encoder.sizes.dim), np.float16)
+    for first in range(0, len(faces), AHEAD):
+        found[first : first + AHEAD] = encoder(to_input(send(faces[first : first + AHEAD], device))).cpu().numpy()
+        if first // AHEAD % 100 == 99:
+            log.info("The encoder has seen %d of %d faces", first + AHEAD, len(faces))
+    return found
+
+
 def shuffle_at(number: int, settings: FactSettings) -> float:
     """The chance that a reference is another picture at a step: rises from 0 to 1 over the curriculum."""
     if not settings.shuffle:
@@ -362,7 +386,8 @@ def _optimiser(adapter: nn.Module, settings: FactSettings, fused: bool) -> torch
         kinds.setdefault((share, 0.0 if opening else 0.01, bool(settings.muon) and value.ndim == 2), []).append(value)
     groups = {by: [_group(kind, found) for kind, found in kinds.items() if kind[2] == by] for by in (True, False)}
     if groups[True]:
-        return MuonAndAdamW(groups[True], groups[False], settings.rate, settings.muon, fused)
+        exact = fused and not settings.autocast
+        return MuonAndAdamW(groups[True], groups[False], settings.rate, settings.muon, fused, exact)
     return torch.optim.AdamW(groups[False], lr=settings.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=fused)
 
 
@@ -380,6 +405,12 @@ def tokens_tensor(networks: Networks, text: str) -> Tensor:
 def stacked(masks: Sequence[np.ndarray], device: torch.device) -> Tensor:
     """Masks [H, W] as float [B, H, W]."""
     return send(np.stack(masks).astype(np.float32), device)
+
+
+def _rows(found: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    """Where the references of a batch are kept [B, n]; None where one of them is not."""
+    known = [one for one in found if one is not None and (one >= 0).all()]
+    return np.stack(known) if len(known) == len(found) else None
 
 
 def _places(masks: Sequence[np.ndarray | None], device: torch.device) -> Tensor | None:

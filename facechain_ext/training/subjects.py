@@ -24,10 +24,14 @@ PHOTO_SHARE = 0.4  # of drawn references; people give photos, but a drawing must
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """One person of an example. crops: reference faces, uint8 RGB [n, 112, 112, 3]; place: where in the picture, bool [H, W], or None."""
+    """One person of an example. crops: reference faces, uint8 RGB [n, 112, 112, 3]; place: where in the picture, bool [H, W], or None.
+
+    rows: those of the references in the set of single people they are from [n], -1 where they are from none.
+    """
 
     crops: np.ndarray
     place: np.ndarray | None = None
+    rows: np.ndarray | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,9 +135,10 @@ class StoredPeople(DrawnPeople):
         places = squares(pictures.people, height, width)
         people = []
         for place, person in enumerate(pictures.who[row]):
-            own = pictures.faces[row, place]
-            crops = [self._other(int(person), row, paired, rng) if rng.random() < shuffle else own for _ in range(references)]
-            people.append(Seen(crops=np.stack(crops), place=places[place]))
+            own = -1 if paired else row
+            rows = [self._other(int(person), row, paired, rng) if rng.random() < shuffle else own for _ in range(references)]
+            crops = [pictures.faces[row, place] if one < 0 else self.drawn.faces[one, 0] for one in rows]
+            people.append(Seen(crops=np.stack(crops), place=places[place], rows=np.array(rows)))
         head = pictures.heads[row] / np.float32(255)
         who, style = [person_of(int(number)) for number in pictures.who[row]], ALL_STYLES[int(pictures.styles[row])]
         return Example(
@@ -144,11 +149,11 @@ class StoredPeople(DrawnPeople):
             described=described(pictures.tokens[row], who, style, rng),
         )
 
-    def _other(self, person: int, row: int, paired: bool, rng: np.random.Generator) -> np.ndarray:
-        """Any other picture's face of somebody, photos more often than each of the other styles."""
+    def _other(self, person: int, row: int, paired: bool, rng: np.random.Generator) -> int:
+        """The row of any other picture of somebody, photos more often than each of the other styles."""
         rows = [one for one in self.drawn.rows_of(person) if paired or one != row] or [row]
         photos = [one for one in rows if self.drawn.styles[one] == PHOTO] if rng.random() < PHOTO_SHARE else []
-        return self.drawn.faces[int(rng.choice(photos or rows)), 0]
+        return int(rng.choice(photos or rows))
 
 
 def another(who: Identity, rng: np.random.Generator) -> Drawing:

@@ -17,9 +17,9 @@ from facechain_ext.training.encoder import head_crop
 from facechain_ext.training.latents import LatentSet
 from facechain_ext.training.people import ALL_STYLES, PAINTED, picture
 from facechain_ext.training.pixels import to_tensor
-from facechain_ext.training.subjects import StoredPeople
+from facechain_ext.training.subjects import DrawnPeople, StoredPeople
 from facechain_ext.training.tokens import tokens_of
-from tests.training.fact_cases import networks
+from tests.training.fact_cases import encoder, networks
 
 CPU = torch.device("cpu")
 SINGLES = DrawnSettings(identities=40, each=4, workers=1)
@@ -192,3 +192,25 @@ def test_loras_and_controlnets_learn_from_sets(folder):
 def test_a_set_without_its_latents_is_refused(folder, tmp_path):
     with pytest.raises(BadInput, match="needs --latents"):
         fact.source_of(fact.FactSettings(drawn=str(folder / "singles")), tmp_path)
+
+
+def test_faces_seen_ahead_are_the_same_faces(folder):
+    """A step takes from memory what the encoder would have said; pictures of two have faces of their own until shuffling is the rule."""
+    singles, pairs = open_drawn(folder / "singles"), open_drawn(folder / "pairs")
+    errors, looked = {}, {False: [], True: []}
+    for ahead in looked:
+        settings = fact.FactSettings(steps=4, batch=3, warmup=1, device="cpu", pairs="there", pair_every=2, ahead=ahead, curriculum=0.1)
+        source = StoredPeople(singles, encoded(singles), (pairs, encoded(pairs)))
+        one = fact.FactTrainee(settings, CPU, networks(), encoder(), source)
+        one.encoder.register_forward_hook(lambda *_, times=looked[ahead]: times.append(1))
+        errors[ahead] = []
+        for number in range(2):
+            torch.manual_seed(number)
+            errors[ahead].append(float(one.step(number, np.random.default_rng(number))["error"]))
+    assert looked[False] and not looked[True]
+    assert errors[True] == pytest.approx(errors[False], rel=1e-3)
+
+
+def test_faces_can_be_seen_ahead_where_they_are_kept_alone():
+    with pytest.raises(BadInput, match="--ahead needs faces that are kept"):
+        fact.look_ahead(encoder(), DrawnPeople())
