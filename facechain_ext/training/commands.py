@@ -39,5 +39,6 @@ COMMANDS: dict[str, Command] = {
     "train-style-lora": Command("Train a style LoRA on a folder of pictures, or on a drawn style.", _from("style_lora")),
     "train-control": Command("Train an openpose ControlNet on pictures with skeletons, or on drawn people.", _from("control")),
     "train-reader": Command("Train the reader that tells what a drawn picture shows.", _from("reader")),
+    "train-demo": Command("Train the demo world's models one after another, as a recipe says.", _from("recipe")),
     "demo-report": Command("Measure the demo model: a table and a picture sheet.", _from("report", "demo")),
 }
