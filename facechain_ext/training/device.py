@@ -48,7 +48,7 @@ def send(array: np.ndarray, device: torch.device) -> Tensor:
 def lay_out(network: nn.Module, settings: Common) -> None:
     """Lay the weights out as the settings say, in place; convolutions hand on pictures laid out as their weights are."""
     if settings.last:
-        network.to(memory_format=torch.channels_last)
+        network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  its stubs lack this overload
 
 
 def keep_order(network: nn.Module) -> None:

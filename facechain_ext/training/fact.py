@@ -83,7 +83,6 @@ class FactSettings(Common):
     fair_weight: float = option(0.01, "weight of FAIR, the mean over the 16 gates")
     heads: float = option(1.0, "how many times as much the noise error in heads counts: it is there that a face can be learnt from")
     shuffle: bool = option(True, "take references from other pictures of the same person")
-    looks: float = option(0.0, "drawn people: share of the loss, at first, for what the checkpoint says told looks in words; 0 at the end")
     curriculum: float = option(0.2, "part of the training over which such references become the rule")
     drop: float = option(0.1, "share of pictures without the face, half of them without the caption too")
     drop_words: float = option(0.05, "share of pictures without the caption alone")
@@ -101,8 +100,6 @@ class FactSettings(Common):
         super().__post_init__()
         if self.size % 8:
             raise BadInput(f"--size is {self.size}: it must be a multiple of 8.")
-        if self.data and self.looks:
-            raise BadInput("--looks needs drawn people, whose looks are known in words: leave it out with --data.")
 
 
 MAY_CHANGE = {"models", "half"}
@@ -123,7 +120,7 @@ class Variants:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Examples on the device. latents scaled [B, 4, h, w]; words [B, 77]; described: with how people look [B, 77]; head [B, H, W].
+    """Examples on the device. latents scaled [B, 4, h, w]; words [B, 77]; head [B, H, W].
 
     crops: per person [B, n, 112, 112, 3]; rows: per person where the encoder's tokens of them are kept [B, n], or None; places: per
     person [B, H, W] or None; faceless: whose face is left out [B].
@@ -131,7 +128,6 @@ class Batch:
 
     latents: Tensor
     words: Tensor
-    described: Tensor
     head: Tensor
     crops: tuple[Tensor, ...]
     rows: tuple[np.ndarray | None, ...]
@@ -165,8 +161,6 @@ class FactTrainee:
         times = torch.randint(0, 1000, (len(noise),), device=self.device)
         latent = (noise.shape[2], noise.shape[3])
         outside = Outside(batch.head, latent)
-        noisy = add_noise(batch.latents, noise, times)
-        share = looks_at(number, settings) if len(batch.crops) == 1 else 0.0  # who of several looks how, no caption says
         with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.autocast):
             with torch.no_grad():
                 words = self.networks.text_encoder(batch.words).last_hidden_state
@@ -174,22 +168,16 @@ class FactTrainee:
             rows = tuple(range(len(noise)))
             call = Call(rows=rows, pictures=rows, progress=0.0, latent=latent)
             with self._attach(self.adapter, persons, lambda _: call, outside):
-                found = self.networks.unet(noisy, times, words).sample.float()
-            said = self._said(noisy, times, batch.described) if share else found.detach()
-        plain, fair = F.mse_loss(found, noise, reduction="none"), outside.mean()
+                found = self.networks.unet(add_noise(batch.latents, noise, times), times, words).sample
+        plain = F.mse_loss(found.float(), noise, reduction="none")
         weight = 1 + (settings.heads - 1) * F.adaptive_avg_pool2d(batch.head[:, None], latent)
-        error = (((1 - share) * plain + share * F.mse_loss(found, said, reduction="none")) * weight).mean(dim=(1, 2, 3)) / weight.mean()
+        error, fair = (plain * weight).mean(dim=(1, 2, 3)) / weight.mean(), outside.mean()
         told = (error * snr_weight(times, settings.snr) * coarse_weight(times, settings.coarse)).mean()
         loss = told + settings.fair_weight * settings.fair * fair
         norm = self._update(loss, number)
         self.average.follow(number)
         found = {"error": plain.detach().mean(), "fair": fair.detach(), "gate": self._opening(), "gradient": norm}
         return {**found, "judged": self.judged} if settings.tested else found
-
-    @torch.no_grad()
-    def _said(self, noisy: Tensor, times: Tensor, tokens: Tensor) -> Tensor:
-        """The noise [B, 4, h, w] that the checkpoint tells by itself from words; unlike the true noise it leaves nothing to chance."""
-        return self.networks.unet(noisy, times, self.networks.text_encoder(tokens).last_hidden_state).sample.float()
 
     def _attach(self, adapter: nn.Module, persons: Sequence[Any], calls: Any, observe: Any = None) -> Any:
         way: Any = attach_parallel if self.settings.parallel else attach
@@ -204,19 +192,15 @@ class FactTrainee:
         chance = rng.random(count)
         wordless = send((chance < settings.drop / 2) | (chance > 1 - settings.drop_words), self.device)
         words = send(np.stack([one.words for one in examples]).astype(np.int64), self.device)
-        faceless = send(chance < settings.drop, self.device)
-        known = [one.words if one.described is None else one.described for one in examples]
-        described = send(np.stack(known).astype(np.int64), self.device)
-        people, without = range(len(examples[0].people)), torch.where(wordless[:, None], self.no_words, words)
+        people = range(len(examples[0].people))
         return Batch(
             latents=self._latents(examples),
-            words=without,
-            described=torch.where(faceless[:, None], without, described),
+            words=torch.where(wordless[:, None], self.no_words, words),
             head=stacked([one.head for one in examples], self.device),
             crops=tuple(send(np.stack([one.people[p].crops for one in examples]), self.device) for p in people),
             rows=tuple(_rows([one.people[p].rows for one in examples]) if self.kept is not None else None for p in people),
             places=tuple(_places([one.people[p].place for one in examples], self.device) for p in people),
-            faceless=faceless,
+            faceless=send(chance < settings.drop, self.device),
         )
 
     @torch.no_grad()
@@ -337,11 +321,6 @@ def shuffle_at(number: int, settings: FactSettings) -> float:
     if not settings.shuffle:
         return 0.0
     return min(1.0, (number + 1) / max(1.0, settings.curriculum * settings.steps))
-
-
-def looks_at(number: int, settings: FactSettings) -> float:
-    """How much of the loss at a step is what the checkpoint says by words: falls in a straight line to 0 at the training's end."""
-    return settings.looks * max(0.0, 1 - number / settings.steps)
 
 
 def build_adapter(settings: FactSettings, unet: nn.Module, encoder: FaceEncoder) -> Adapter | ParallelAdapter:

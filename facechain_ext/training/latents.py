@@ -119,18 +119,13 @@ def _pictures(settings: LatentSettings, numbers: range, drawn: DrawnSet | None) 
 def _captions(
     settings: LatentSettings, numbers: Sequence[int], tokens: np.ndarray, people: Sequence[Sequence[Identity]], styles: Sequence[str]
 ) -> np.ndarray:
-    """Captions' tokens [B, 77], of which the share asked for also say how somebody looks."""
+    """Captions' tokens [B, 77], of which the share asked for also say how somebody looks; of several people nothing more is said."""
     found = tokens.copy()
     for row, (number, who, style) in enumerate(zip(numbers, people, styles, strict=True)):
         rng = np.random.default_rng((47, settings.seed, number))
-        if rng.random() < settings.looks:
-            found[row] = described(tokens[row], who, style, rng)
+        if len(who) == 1 and rng.random() < settings.looks:
+            found[row] = joined(tokens[row], looks(who[0], rng, style not in COLOURLESS))
     return found
-
-
-def described(words: np.ndarray, people: Sequence[Identity], style: str, rng: np.random.Generator) -> np.ndarray:
-    """A caption's tokens [77] with how its person looks, as `looks` says it; of several people nothing more is said."""
-    return joined(words, looks(people[0], rng, style not in COLOURLESS)) if len(people) == 1 else words
 
 
 def drawing_of(seed: int, people: int, number: int) -> Drawing:

@@ -9,12 +9,11 @@ from typing import Protocol
 import numpy as np
 
 from facechain_ext.demo.world import Drawing, Identity, appearance, draw, scene
-from facechain_ext.demo.world import person as person_of
 from facechain_ext.demo.world.traits import STYLES
 from facechain_ext.errors import BadInput
 from facechain_ext.training.drawn import DrawnSet, alone
 from facechain_ext.training.encoder import head_crop
-from facechain_ext.training.latents import LatentSet, described, drawing_of
+from facechain_ext.training.latents import LatentSet, drawing_of
 from facechain_ext.training.people import ALL_STYLES, PAINTED, TESTED, anyone, picture
 from facechain_ext.training.tokens import tokens_of
 
@@ -38,8 +37,7 @@ class Seen:
 class Example:
     """A picture to learn: RGB uint8 [H, W, 3] or its latents [4, h, w], not scaled; words: tokens [77].
 
-    head: bool [H, W], or its share of every cell of the latents, float32 [h, w]. described: the words with how the person looks, where
-    that is known.
+    head: bool [H, W], or its share of every cell of the latents, float32 [h, w].
     """
 
     words: np.ndarray
@@ -47,7 +45,6 @@ class Example:
     people: tuple[Seen, ...]
     picture: np.ndarray | None = None
     latents: np.ndarray | None = None
-    described: np.ndarray | None = None
 
 
 class Source(Protocol):
@@ -91,14 +88,12 @@ class DrawnPeople:
         for number in range(len(drawing.people)):
             crops = [self._reference(drawing, number, rng, rng.random() < shuffle) for _ in range(references)]
             people.append(Seen(crops=np.stack(crops), place=places[number]))
-        words = tokens_of([drawing.caption])[0] if words is None else words
         return Example(
-            words=words,
+            words=tokens_of([drawing.caption])[0] if words is None else words,
             head=np.logical_or.reduce([one.head for one in drawing.people]),
             people=tuple(people),
             picture=drawing.picture if latents is None else None,
             latents=latents,
-            described=described(words, [one.who for one in drawing.people], drawing.scene.style, rng),
         )
 
     def _reference(self, drawing: Drawing, number: int, rng: np.random.Generator, other: bool) -> np.ndarray:
@@ -140,14 +135,7 @@ class StoredPeople(DrawnPeople):
             crops = [pictures.faces[row, place] if one < 0 else self.drawn.faces[one, 0] for one in rows]
             people.append(Seen(crops=np.stack(crops), place=places[place], rows=np.array(rows)))
         head = pictures.heads[row] / np.float32(255)
-        who, style = [person_of(int(number)) for number in pictures.who[row]], ALL_STYLES[int(pictures.styles[row])]
-        return Example(
-            words=pictures.tokens[row],
-            head=head,
-            people=tuple(people),
-            latents=latents.latents[row].astype(np.float32),
-            described=described(pictures.tokens[row], who, style, rng),
-        )
+        return Example(words=pictures.tokens[row], head=head, people=tuple(people), latents=latents.latents[row].astype(np.float32))
 
     def _other(self, person: int, row: int, paired: bool, rng: np.random.Generator) -> int:
         """The row of any other picture of somebody, photos more often than each of the other styles."""

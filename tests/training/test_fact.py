@@ -72,38 +72,6 @@ def test_noisy_steps_weigh_more_where_asked(monkeypatch):
     assert losses[1] / losses[0] == pytest.approx(1 + 2 * math.sqrt((1 - alpha) / alpha), rel=1e-3)
 
 
-def test_what_the_checkpoint_says_of_looks_is_asked_for_at_first(monkeypatch):
-    """By a second method: the loss of a silent adapter is the distance to the checkpoint's own answer to the described caption."""
-    one = trainee(OneDescribed(), steps=10, looks=1.0, drop=0.0, drop_words=0.0, several=0.0, fair=False)
-    seen, losses = [], []
-    monkeypatch.setattr(fact, "add_noise", lambda *given: seen.append((add_noise(*given), given[2])) or seen[-1][0])
-    monkeypatch.setattr(one, "_update", lambda loss, number: losses.append(loss.item()) or loss.detach())
-    for number in (0, 5, 10):
-        torch.manual_seed(4)
-        plain = float(one.step(number, np.random.default_rng(0))["error"])
-    noisy, times = seen[0]
-    with torch.no_grad():
-        answers = []
-        for words in (np.zeros(77), np.arange(77)):
-            tokens = torch.from_numpy(np.tile(words, (2, 1)).astype(np.int64))
-            answers.append(one.networks.unet(noisy, times, one.networks.text_encoder(tokens).last_hidden_state).sample)
-    apart = float((answers[0] - answers[1]).square().mean())
-    assert apart > 1e-5
-    assert losses == [pytest.approx(apart, rel=1e-3), pytest.approx((apart + plain) / 2, rel=1e-3), pytest.approx(plain, rel=1e-3)]
-
-
-def test_looks_need_people_whose_looks_are_known():
-    with pytest.raises(BadInput, match="--looks needs drawn people"):
-        fact.FactSettings(data="somewhere", looks=0.5)
-
-
-class OneDescribed(OnePicture):
-    """The same, with looks in words."""
-
-    def example(self, rng, references, shuffle, paired):
-        return replace(super().example(rng, references, shuffle, paired), described=np.arange(77).astype(np.uint16))
-
-
 def test_channels_last_change_nothing_but_the_layout():
     errors = []
     for last in (False, True):
