@@ -20,6 +20,7 @@ from torch import Tensor
 
 from facechain_ext.demo.judge import Judge, view
 from facechain_ext.demo.many import AnyAdapter, Painters, Place
+from facechain_ext.demo.mixed import shares
 from facechain_ext.demo.model import TRAINED, demo_files
 from facechain_ext.demo.random import SIDE
 from facechain_ext.demo.reader import ATTRIBUTES, Reader, labels_of
@@ -297,6 +298,8 @@ def figures(bench: Bench, keep: dict[str, Run]) -> Iterator[Figure]:
     yield Figure(name="ceiling: judge on real renders", value=top, bar="≥ 95 %", held=top >= 0.95)
     through = told_apart(bench.painters.host.networks.vae, bench.people, judge=bench.judge)
     yield Figure(name="ceiling: judge on real renders through the VAE", value=through, bar="", held=None)
+    for name, share in shares(bench.judge, bench.gallery, bench.people, settings.prompts).items():
+        yield Figure(name=f"renders right in {name}", value=share, bar="", held=None, ceiling=top)
     yield Figure(name="ceiling: reader on real renders", value=answers, bar="", held=None)
     off, on = keep.setdefault("off", bench.run()), keep.setdefault("on", bench.run(photos=1))
     alike, without = bench.likeness(on), bench.likeness(off)
