@@ -89,7 +89,7 @@ class BaseTrainee:
         self.text.train()
         self.parameters = [*self.unet.parameters(), *self.text.parameters()]
         if settings.muon:
-            given = settings.rate, settings.muon, fused(device), device.type == "cpu" and not settings.autocast
+            given = settings.rate, settings.muon, fused(device), not settings.autocast
             self.optimiser = muon_and_adamw((self.unet, self.text), OUTER, *given)
         else:
             self.optimiser = torch.optim.AdamW(self.parameters, lr=settings.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=fused(device))

@@ -83,6 +83,11 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     return load_file(path)
 
 
+def save_note(path: Path, said: Mapping[str, Any]) -> None:
+    """Write what is noted beside a training's arrays or stages as JSON. CannotWrite."""
+    _replace(path, lambda partial: partial.write_text(json.dumps(dict(said))))
+
+
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
     partial = path.with_name(path.name + ".partial")
     try:

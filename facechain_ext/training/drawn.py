@@ -26,7 +26,7 @@ from facechain_ext.demo.world.traits import STYLES
 from facechain_ext.errors import BadInput, CannotWrite
 from facechain_ext.log import log
 from facechain_ext.training.arguments import option, parse, speak
-from facechain_ext.training.checkpoint import prepare
+from facechain_ext.training.checkpoint import prepare, save_note
 from facechain_ext.training.encoder import head_crop
 from facechain_ext.training.people import ALL_STYLES, PAINTED, pair_picture, picture
 from facechain_ext.training.tokens import LENGTH, tokens_of
@@ -209,9 +209,7 @@ def _facts(settings: DrawnSettings) -> dict[str, Any]:
 
 
 def _note(folder: Path, settings: DrawnSettings, done: int) -> None:
-    partial_note = folder / f"{NOTE}.partial"
-    partial_note.write_text(json.dumps({**_facts(settings), "done": done}))
-    os.replace(partial_note, folder / NOTE)
+    save_note(folder / NOTE, {**_facts(settings), "done": done})
 
 
 def main(argv: Sequence[str]) -> None:

@@ -365,8 +365,7 @@ def _optimiser(adapter: nn.Module, settings: FactSettings, fused: bool) -> torch
         kinds.setdefault((share, 0.0 if opening else 0.01, bool(settings.muon) and value.ndim == 2), []).append(value)
     groups = {by: [_group(kind, found) for kind, found in kinds.items() if kind[2] == by] for by in (True, False)}
     if groups[True]:
-        exact = fused and not settings.autocast
-        return MuonAndAdamW(groups[True], groups[False], settings.rate, settings.muon, fused, exact)
+        return MuonAndAdamW(groups[True], groups[False], settings.rate, settings.muon, fused, not settings.autocast)
     return torch.optim.AdamW(groups[False], lr=settings.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=fused)
 
 

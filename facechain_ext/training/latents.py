@@ -8,7 +8,6 @@ Picture i depends on (seed, i) alone, so an interrupted set is simply continued.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -25,7 +24,7 @@ from facechain_ext.demo.world.traits import COLOURLESS
 from facechain_ext.errors import BadInput
 from facechain_ext.log import log
 from facechain_ext.training.arguments import Common, option, parse, speak
-from facechain_ext.training.checkpoint import prepare
+from facechain_ext.training.checkpoint import prepare, save_note
 from facechain_ext.training.device import choose_device, send
 from facechain_ext.training.drawn import DrawnSet, head_cells, open_drawn
 from facechain_ext.training.people import ALL_STYLES, PAINTED, anyone, pair_picture, picture
@@ -162,9 +161,7 @@ def _open_or_make(settings: LatentSettings, folder: Path) -> tuple[list[np.memma
 
 
 def _write_note(folder: Path, settings: LatentSettings, done: int) -> None:
-    partial = folder / "set.json.partial"
-    partial.write_text(json.dumps({**_facts(settings), "done": done}))
-    os.replace(partial, folder / "set.json")
+    save_note(folder / "set.json", {**_facts(settings), "done": done})
 
 
 def main(argv: Sequence[str]) -> None:

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from facechain_ext.demo.model import TRAINED
 from facechain_ext.errors import BadInput
 from facechain_ext.log import log
 from facechain_ext.training.arguments import option, parse, speak
-from facechain_ext.training.checkpoint import prepare
+from facechain_ext.training.checkpoint import prepare, save_note
 from facechain_ext.training.loop import LOG
 
 NAME, SUMMARY = "train-demo", "Train the demo world's models one after another, as a recipe says."
@@ -76,6 +75,8 @@ def read_recipe(path: Path) -> list[Stage]:
     for stage in stages:
         if stage.command not in COMMANDS or stage.command == NAME:
             raise BadInput(f"The stage {stage.name!r} of {path} asks for {stage.command!r}: that is no training.")
+        if not isinstance(stage.options, dict) or Path(stage.name).name != stage.name:
+            raise BadInput(f"The stage {stage.name!r} of {path} needs a name that can be a folder's, and options by name.")
         if stage.name in before:
             raise BadInput(f"Two stages of {path} are called {stage.name!r}: give one of them another name.")
         arguments(stage, before)
@@ -93,8 +94,8 @@ def arguments(stage: Stage, folders: Mapping[str, Path]) -> list[str]:
             continue
         try:
             found += [f"--{flag}", str(value).format_map(folders)]
-        except KeyError as error:
-            raise BadInput(f"The stage {stage.name!r} needs {error}, which no stage before it makes.") from error
+        except (KeyError, ValueError) as error:
+            raise BadInput(f"The stage {stage.name!r} has {key} {value!r}: {{name}} must name a stage before it, or weights.") from error
     return found
 
 
@@ -114,11 +115,11 @@ def cook(stages: Sequence[Stage], folder: Path, minutes: float) -> None:
         if stage.minutes:
             if stage.name not in done.steps:
                 done = Progress(done=done.done, steps={**done.steps, stage.name: steps_within(stage, given, own, stage.minutes * scale)})
-                write_progress(folder, done)
+                save_note(folder / NOTE, asdict(done))
             given += ["--steps", str(done.steps[stage.name])]
         run(stage.command, [*given, "--folder", str(own)])
         done = Progress(done=(*done.done, stage.name), steps=done.steps)
-        write_progress(folder, done)
+        save_note(folder / NOTE, asdict(done))
         log.info("Stage %s took %.1f minutes", stage.name, (time.monotonic() - begun) / 60)
 
 
@@ -144,19 +145,15 @@ def steps_within(stage: Stage, given: Sequence[str], own: Path, minutes: float) 
 
 
 def read_progress(folder: Path) -> Progress:
-    """How far the recipe is in that folder."""
+    """How far the recipe is in that folder. BadInput where its note cannot be read."""
     note = folder / NOTE
     if not note.is_file():
         return Progress()
-    said = json.loads(note.read_text())
-    return Progress(done=tuple(said["done"]), steps=said["steps"])
-
-
-def write_progress(folder: Path, progress: Progress) -> None:
-    """Note how far the recipe is."""
-    partial = folder / f"{NOTE}.partial"
-    partial.write_text(json.dumps({"done": progress.done, "steps": dict(progress.steps)}))
-    os.replace(partial, folder / NOTE)
+    try:
+        said = json.loads(note.read_text())
+        return Progress(done=tuple(said["done"]), steps=dict(said["steps"]))
+    except (ValueError, TypeError, KeyError) as error:
+        raise BadInput(f"{note} cannot be read: move it away to train everything again, or choose another --folder.") from error
 
 
 def path_of(recipe: str) -> Path:

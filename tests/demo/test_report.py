@@ -12,6 +12,7 @@ from PIL import Image
 
 from facechain_ext.demo import report
 from facechain_ext.demo.judge import Judge
+from facechain_ext.demo.mixed import MIXES
 from facechain_ext.demo.reader import ATTRIBUTES, Reader, labels_of
 from facechain_ext.demo.world import appearance, scene
 from facechain_ext.errors import BadInput
@@ -141,6 +142,8 @@ def test_the_table_on_random_weights(written):
     assert rows[0].name == "ceiling: judge on real renders" and rows[0].held is False, "first the ceiling"
     twelfths = (named["ceiling: judge on real renders through the VAE"].value or 0.0) * 12
     assert twelfths == pytest.approx(round(twelfths), abs=1e-4) and 0 < twelfths <= 12
+    halves = [named[f"renders right in {name}"].value for name in MIXES]
+    assert len(halves) == 6 and set(halves) <= {0.0, 0.5, 1.0}, "two people, one render each"
     on, off = named["identity first, adapter on"], named["identity first, adapter off"]
     assert {on.value, off.value} <= {0.0, 0.5, 1.0} and on.ceiling == rows[0].value
     assert named["pixel change outside the head by inside"].value > 0, "open random gates change the picture"

@@ -93,7 +93,10 @@ def test_what_was_interrupted_goes_on_with_the_same_steps_and_nothing_is_done_tw
         ('[{"name": "a", "command": "cook"}]', "asks for 'cook'"),
         ('[{"name": "a", "command": "train-demo"}]', "that is no training"),
         ('[{"name": "a", "command": "draw-people"}, {"name": "a", "command": "draw-people"}]', "Two stages"),
-        ('[{"name": "a", "command": "train-base", "options": {"data": "{later}"}}]', "needs 'later'"),
+        ('[{"name": "a", "command": "train-base", "options": {"data": "{later}"}}]', "must name a stage before it"),
+        ('[{"name": "a", "command": "train-base", "options": {"data": "{"}}]', "must name a stage before it"),
+        ('[{"name": "a", "command": "train-base", "options": ["--data"]}]', "options by name"),
+        ('[{"name": "../a", "command": "train-base"}]', "can be a folder's"),
     ],
 )
 def test_what_is_no_recipe_is_refused_before_anything_begins(tmp_path, text, said):
@@ -101,6 +104,15 @@ def test_what_is_no_recipe_is_refused_before_anything_begins(tmp_path, text, sai
     with pytest.raises(BadInput, match=said):
         recipe.main(["--recipe", str(tmp_path / "r.json"), "--folder", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
+
+
+def test_a_broken_note_is_named(kitchen, tmp_path):
+    file = write(tmp_path / "r.json", ("a", "draw", {}))
+    for text in ("{", '{"done": 3, "steps": {}}', "[]"):
+        (tmp_path / "recipe.json").write_text(text)
+        with pytest.raises(BadInput, match="cannot be read: move it away"):
+            recipe.main(["--recipe", str(file), "--folder", str(tmp_path)])
+    assert not kitchen
 
 
 def test_a_missing_recipe_and_negative_minutes_are_refused(tmp_path):
