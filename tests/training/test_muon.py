@@ -36,6 +36,16 @@ def test_kernels_are_outputs_by_all_that_comes_in() -> None:
     assert torch.equal(kernel.reshape(6, 45), matrix)
 
 
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_step_is_as_exact_as_asked_for(exact: bool) -> None:
+    torch.manual_seed(4)
+    weight = nn.Parameter(torch.zeros(6, 9))
+    weight.grad = torch.randn(6, 9)
+    Muon([weight], lr=1.0, size=1.0, momentum=0.0, exact=exact).step()
+    assert torch.equal(weight, -3 * orthogonal(weight.grad[None], exact)[0])
+    assert not torch.equal(weight, -3 * orthogonal(weight.grad[None], not exact)[0])
+
+
 @pytest.mark.parametrize(("exact", "skew"), [(False, 0.06), (True, 1e-5)])
 def test_directions_stay_and_lengths_become_one(exact: bool, skew: float) -> None:
     torch.manual_seed(3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -349,6 +350,9 @@ def test_base_lets_errors_in_heads_count_more(tmp_path, monkeypatch):
     (tmp_path / "set.json").write_text(json.dumps({"done": 4}))
     settings = base.BaseSettings(pictures=4, batch=2, data=str(tmp_path), snr=0.0, broad=0.0, coarse=0.0, heads=3.0)
     one, asked = base.BaseTrainee(settings, torch.device("cpu")), []
+    assert one.unet.conv_in.weight.is_contiguous() and not one.unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
+    last = base.BaseTrainee(replace(settings, last=True), torch.device("cpu"))
+    assert last.unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
     monkeypatch.setattr(base, "add_noise", lambda *given: asked.append(given) or add_noise(*given))
     one.unet.forward = lambda noisy, times, words: SimpleNamespace(sample=0 * one.unet.conv_in(noisy)[:, :4])
     found = one.step(0, np.random.default_rng(0))
