@@ -43,7 +43,7 @@ from facechain_ext.training.encoder import head_crop
 from facechain_ext.training.judge import seen
 from facechain_ext.training.likeness import ceiling, embed, gallery_of
 from facechain_ext.training.parallel import read_parallel
-from facechain_ext.training.people import TESTED, picture
+from facechain_ext.training.people import TESTED, photo, picture
 from facechain_ext.training.reader import FINISHED as READER
 from facechain_ext.training.reader import read, right, unseen
 from facechain_ext.training.vae import told_apart
@@ -146,7 +146,7 @@ class Bench:
         found = []
         for place in range(count):
             rng = np.random.default_rng((31, number, place))
-            found.append(head_crop(picture(number, rng, ["photo"]), rng, False))
+            found.append(head_crop(photo(number, rng), rng, False))
         return np.stack(found)
 
     def identity(self, number: int, adapter: AnyAdapter, photos: int = 1) -> Identity:
@@ -374,7 +374,7 @@ def sheet(bench: Bench, runs: Mapping[str, Run]) -> np.ndarray:
     blocks = []
     for place, number in enumerate(bench.people[:SHOWN]):
         rng = np.random.default_rng((31, number, 0))
-        given = picture(number, rng, ["photo"]).picture
+        given = photo(number, rng).picture
         width = max(sum(one.shape[1] for one in run.pictures[place]) for run in runs.values())
         for index, run in enumerate(runs.values()):
             row = np.hstack([given if index == 0 else np.full_like(given, 255), *run.pictures[place]])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from facechain_ext.demo.architecture import ENCODER
 from facechain_ext.demo.world import Drawing
 from facechain_ext.engine.encoder import EncoderSizes, FaceEncoder
+from facechain_ext.engine.int8 import from_int8
 from facechain_ext.training.arguments import identity_of, parse, speak
 from facechain_ext.training.device import choose_device, pace_of
 from facechain_ext.training.frozen import finish
@@ -46,6 +47,9 @@ class EncoderTrainee(LikenessTrainee):
 
     def weights(self) -> Mapping[str, Tensor]:
         return {key.removeprefix("encoder."): value for key, value in super().weights().items()}
+
+    def begin(self, weights: Mapping[str, Tensor]) -> None:
+        self.network.load_state_dict({f"encoder.{key}": value for key, value in from_int8(weights).items()})
 
     def metadata(self) -> Mapping[str, str]:
         return {**super().metadata(), "heads": str(ENCODER["heads"])}

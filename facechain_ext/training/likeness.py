@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from facechain_ext.demo.world import Drawing, person
 from facechain_ext.demo.world.traits import STYLES
 from facechain_ext.training.arguments import Common, option
 from facechain_ext.training.average import Average
+from facechain_ext.training.checkpoint import load_weights
 from facechain_ext.training.device import fused, optimise, rate_at
 from facechain_ext.training.people import ALL_STYLES, TESTED, picture
 from facechain_ext.training.pixels import to_tensor
@@ -32,6 +34,7 @@ class LikenessSettings(Common):
     scale: float = option(20.0, "scale of the cosines")
     margin: float = option(0.15, "margin between people")
     traits: float = option(0.5, "weight of reading the traits by name")
+    begin: str = option("", "weights to begin with, as this training wrote them; empty: fresh ones")
     tested: int = option(100, "people in the test of every sample sheet; 0 for none")
 
 
@@ -44,10 +47,16 @@ class LikenessTrainee:
         torch.manual_seed(settings.seed)
         self.settings, self.device, self.build, self.people, self.see = settings, device, build, people, see
         self.network, self.head = build().to(device), TraitHead(width).to(device)
+        if settings.begin:
+            self.begin(load_weights(Path(settings.begin)))
         self.parameters = [*self.network.parameters(), *self.head.parameters()]
         self.optimiser = torch.optim.AdamW(self.parameters, lr=settings.rate, weight_decay=0.02, fused=fused(device))
         self.average = Average({"network": self.network}, settings.decay)
         self.ceiling = 0.0
+
+    def begin(self, weights: Mapping[str, Tensor]) -> None:
+        """Take the network's weights from a file of `weights`."""
+        self.network.load_state_dict(weights)
 
     def step(self, number: int, rng: np.random.Generator) -> Mapping[str, float | Tensor]:
         settings = self.settings

@@ -27,6 +27,11 @@ def picture(number: int, rng: np.random.Generator, styles: Sequence[str] = STYLE
     return draw(person(number), made, appearance(int(rng.integers(1 << 40))))
 
 
+def photo(number: int, rng: np.random.Generator) -> Drawing:
+    """A photo of one person as people give them: without a hat."""
+    return draw(person(number), scene(int(rng.integers(1 << 40)), style="photo"), appearance(int(rng.integers(1 << 40)), hat=""))
+
+
 def pair_picture(numbers: Sequence[int], rng: np.random.Generator, styles: Sequence[str] = STYLES, height: int = 128) -> Drawing:
     """A random picture of several people side by side, each in a square of it."""
     made = scene(int(rng.integers(1 << 40)), style=str(rng.choice(styles)))

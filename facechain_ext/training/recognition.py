@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from facechain_ext.demo.world import Identity, person, traits
 from facechain_ext.demo.world.hair import FRONTS
 
+CELL = 8  # pixels of one latent: a model that paints errs by such patches
 HAIR = ("bald", *FRONTS)
 KINDS: dict[str, tuple[str, ...]] = {
     "hair": HAIR,
@@ -92,10 +93,15 @@ def margin_loss(embeddings: Tensor, scale: float, margin: float) -> tuple[Tensor
 
 
 def worn(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The picture with the faults a painted or copied one has: soft, noisy, too bright or too dark; half the time as it is."""
-    if rng.random() < 0.5:
+    """The picture with the faults a painted or copied one has: wavering, soft, noisy, too bright or dark; a third of the time as it is."""
+    if rng.random() < 1 / 3:
         return picture
-    soft = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.3, 1.3)).astype(np.float32)
+    high, wide = picture.shape[:2]
+    shifts = rng.normal(0, rng.uniform(0, 1.2), (high // CELL, wide // CELL, 2)).astype(np.float32)  # pixels
+    off = cv2.resize(shifts, (wide, high), interpolation=cv2.INTER_CUBIC)
+    y, x = np.mgrid[:high, :wide].astype(np.float32)
+    moved = cv2.remap(picture, x + off[..., 0], y + off[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    soft = cv2.GaussianBlur(moved, (0, 0), rng.uniform(0.3, 1.7)).astype(np.float32)
     soft += cv2.resize(
         rng.normal(0, rng.uniform(0, 14), (32, 32, 3)).astype(np.float32), picture.shape[1::-1], interpolation=cv2.INTER_CUBIC
     )

@@ -14,7 +14,7 @@ from facechain_ext.errors import BadInput
 from facechain_ext.training.drawn import DrawnSet, alone
 from facechain_ext.training.encoder import head_crop
 from facechain_ext.training.latents import LatentSet, drawing_of
-from facechain_ext.training.people import ALL_STYLES, PAINTED, TESTED, anyone, picture
+from facechain_ext.training.people import ALL_STYLES, PAINTED, TESTED, anyone, photo, picture
 from facechain_ext.training.tokens import tokens_of
 
 PHOTO = ALL_STYLES.index("photo")
@@ -105,7 +105,7 @@ class DrawnPeople:
         shown = []
         for number in TESTED[-count:]:
             rng = np.random.default_rng((7, number))
-            reference = picture(number, rng, ["photo"])
+            reference = photo(number, rng)
             shown.append((head_crop(reference, rng, False), tokens_of([picture(number, rng).caption])[0]))
         return shown
 

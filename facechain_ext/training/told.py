@@ -11,7 +11,7 @@ from facechain_ext.training.checkpoint import load_weights
 from facechain_ext.training.encoder import head_crop
 from facechain_ext.training.judge import seen
 from facechain_ext.training.likeness import embed, gallery_of
-from facechain_ext.training.people import TESTED, picture
+from facechain_ext.training.people import TESTED, photo, picture
 from facechain_ext.training.tokens import tokens_of
 
 
@@ -24,7 +24,7 @@ class Told:
         self.judge.load_state_dict(load_weights(TRAINED / "judge.safetensors"))
         self.gallery = gallery_of(self.judge, seen, people)
         rngs = [np.random.default_rng((11, number)) for number in people]
-        drawn = [picture(number, rng, ["photo"]) for number, rng in zip(people, rngs, strict=True)]
+        drawn = [photo(number, rng) for number, rng in zip(people, rngs, strict=True)]
         self.crops = np.stack([head_crop(one, rng, False) for one, rng in zip(drawn, rngs, strict=True)])
         self.tokens = tokens_of([picture(number, rng).caption for number, rng in zip(people, rngs, strict=True)])
 

@@ -60,6 +60,9 @@ class VaeSettings(Common):
     begin: str = option("", "weights to begin with: of a run with smaller pictures, or the finished ones for --decoder")
     decoder: bool = option(False, "train the decoder alone: latents stay what they are, so that what was trained on them stays good")
     vague: str = option("", "with --decoder: checkpoint whose UNet finishes half of the latents from some noise, as vague as painted ones")
+    noise: float = option(
+        0.0, "noise on the latents before they are decoded, up to so many of their deviations: what must survive it becomes loud in them"
+    )
     edges: float = option(0.5, "weight of the error of horizontal and vertical differences")
     heads: float = option(3.0, "how many times as much an error in somebody's head counts")
     tested: int = option(0, "people by whom the judge says, at every sample sheet, what is left of them; 0 for none")
@@ -137,7 +140,7 @@ class VaeTrainee:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.autocast):
             with torch.set_grad_enabled(not settings.decoder):
                 latents = self.vae.encode(crops).latent_dist
-            seen = self.vae.decode(self._vague(latents.sample())).sample
+            seen = self.vae.decode(self._noisy(self._vague(latents.sample()))).sample
         difference = seen.float() - crops
         error, edges = errors(difference * weight / weight.mean())
         kl = latents.kl().float().mean() / crops[0].numel()
@@ -159,6 +162,13 @@ class VaeTrainee:
         words = self.painter.read(tokens_of([""])).expand(half, -1, -1)
         finished = take_noise(noisy, self.painter.networks.unet(noisy, times, words).sample.float(), times)
         return torch.cat((finished / scale, latents[half:]))
+
+    def _noisy(self, latents: Tensor) -> Tensor:
+        """The latents [B, 4, h, w] with noise, none for half of them; in deviations of their own, or they would grow out of its reach."""
+        if not self.settings.noise:
+            return latents
+        level = (torch.rand(len(latents), 1, 1, 1, device=self.device) * 2 - 1).clamp(min=0) * self.settings.noise
+        return latents + level * latents.std(dim=(0, 2, 3), keepdim=True) * torch.randn_like(latents)
 
     def _crop(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """RGB uint8 [h, w, 3] and how much of each pixel is head, float32 [h, w]."""

@@ -37,7 +37,7 @@ def somebody():
         face=replace(made.face, forehead=forehead, cheek=cheek * 1.04, jaw=jaw, chin=chin, length=length, skin=SKINS[3]),
         hair=replace(made.hair, style="bun", colour=HAIR_COLOURS[6]),
         eyes=replace(made.eyes, kind="cat", size=1.25, colour=EYE_COLOURS[2]),
-        brows=replace(made.brows, thickness=0.1),
+        brows=replace(made.brows, thickness=0.14),
         nose=replace(made.nose, kind="hooked"),
         mouth=replace(made.mouth, width=0.2),
         glasses="round",

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -17,7 +18,7 @@ from facechain_ext.demo.judge import VIEW, Judge, view
 from facechain_ext.demo.world import person
 from facechain_ext.engine.checkpoints import read_encoder
 from facechain_ext.errors import BadInput
-from facechain_ext.training import base, encoder, latents, people, pixels, vae
+from facechain_ext.training import base, encoder, judge, latents, people, pixels, recognition, vae
 from facechain_ext.training.arguments import identity_of, parse
 from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import save_weights
@@ -188,6 +189,47 @@ def test_the_encoder_is_kept_in_the_published_form(tmp_path):
     assert 2 * (tmp_path / "half.safetensors").stat().st_size < 1.02 * (tmp_path / "encoder.safetensors").stat().st_size
 
 
+@pytest.mark.parametrize("what", [encoder, judge])
+def test_a_recogniser_begins_with_the_weights_of_another(tmp_path, what):
+    """Those a training keeps; the encoder's also with matrices in eight bits, as they come with the product."""
+    small = {"steps": 1, "batch": 2, "pictures": 2, "tested": 0, "device": "cpu"}
+    first = what.trainee(LikenessSettings(**small))
+    save_weights(tmp_path / "kept.safetensors", first.weights(), first.metadata())
+    again = what.trainee(LikenessSettings(**small, seed=1, begin=str(tmp_path / "kept.safetensors")))
+    begun, kept = again.network.state_dict(), first.average.of("network")
+    assert begun.keys() == kept.keys() and all(torch.equal(begun[key], kept[key]) for key in kept)
+    assert all(torch.equal(again.average.of("network")[key], kept[key]) for key in kept)
+    if what is encoder:
+        finish(first, tmp_path / "small.safetensors", encoder.LARGE)
+        again = what.trainee(LikenessSettings(**small, seed=1, begin=str(tmp_path / "small.safetensors")))
+        assert all(torch.allclose(value, kept[key], atol=2e-3) for key, value in again.network.state_dict().items())
+
+
+def test_worn_pictures_waver_and_are_soft():
+    """A line one pixel wide bends by up to a few pixels, never jumps, and is as dark in sum; a third of pictures stay as they are."""
+    line = np.full((128, 128, 3), 200, np.uint8)
+    line[:, 64] = 0
+    rng = np.random.default_rng(0)
+    made = [recognition.worn(line, rng) for _ in range(300)]
+    same = np.mean([np.array_equal(one, line) for one in made])
+    assert same == pytest.approx(1 / 3, abs=0.09)
+    bent = []
+    for one in made:
+        dark = np.clip(150.0 - cv2.GaussianBlur(one, (0, 0), 1.0).mean(axis=2), 0, None)
+        if (dark.sum(axis=1) > 0).all():
+            places = (dark * np.arange(128)).sum(axis=1) / dark.sum(axis=1)
+            assert np.abs(np.diff(places)).max() < 3
+            bent.append(np.abs(places - 64).max())
+    assert len(bent) > 100 and 0.5 < np.max(bent) < 8
+
+
+def test_people_give_photos_without_hats():
+    given = [people.photo(number, np.random.default_rng(number)) for number in range(40)]
+    assert {one.scene.style for one in given} == {"photo"} and {one.people[0].appearance.outfit.hat for one in given} == {""}
+    assert len({one.people[0].appearance.outfit.clothes for one in given}) > 3
+    assert all(one.people[0].who == person(number) for number, one in enumerate(given))
+
+
 @pytest.mark.parametrize("widths", ["16,16,32,32", "16,16,16", "18,18,18,18", "a,a,a,a"])
 def test_widths_that_no_vae_has_are_refused(widths):
     with pytest.raises(BadInput, match="the same multiple of 4 four times"):
@@ -277,6 +319,18 @@ def test_the_decoder_sees_some_latents_as_a_unet_finishes_them(tmp_path, count):
     assert all((a - b).abs().max() > 1e-3 for a, b in zip(vague[:half], latents[:half], strict=True))
     with pytest.raises(BadInput, match="give --decoder beside it"):
         vae.VaeSettings(vague="checkpoint.safetensors")
+
+
+def test_noise_on_latents_is_measured_in_their_own_deviations():
+    """Half of them get none; the others, by how far each is off in deviations of its channel, from none to as many as were asked for."""
+    trainee = vae.VaeTrainee(vae.VaeSettings(batch=1, widths="8,8,8,8", steps=3, crop=32), torch.device("cpu"))
+    latents = torch.randn(400, 4, 8, 8) * torch.tensor([0.5, 1.0, 5.0, 20.0])[:, None, None] + 3
+    assert trainee._noisy(latents) is latents, "nobody asked for it"
+    trainee.settings = replace(trainee.settings, noise=0.6)
+    off = (trainee._noisy(latents) - latents).std(dim=(2, 3)) / torch.tensor([0.5, 1.0, 5.0, 20.0])
+    assert float((off.max(dim=1).values == 0).float().mean()) == pytest.approx(0.5, abs=0.08)
+    levels = off[off.min(dim=1).values > 0]
+    assert torch.allclose(levels.mean(dim=0), torch.full((4,), 0.3), atol=0.04) and 0.55 < float(levels.mean(dim=1).max()) < 0.75
 
 
 def test_the_judge_is_asked_about_what_comes_back():

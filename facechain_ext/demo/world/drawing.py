@@ -21,10 +21,10 @@ from facechain_ext.demo.world.scene import Appearance, Pose, Scene
 from facechain_ext.demo.world.styles import render
 
 SIZE = 128
-FACE_UNIT = 0.275  # half a mean face's height in parts of the picture's height
-HEAD_HEIGHT = 0.485  # where the middle of the face is
+FACE_UNIT = 0.295  # half a mean face's height in parts of the picture's height
+HEAD_HEIGHT = 0.48  # where the middle of the face is
 NECK = 1.1  # root of the neck below the middle of the face
-BODY = 0.82  # size of the body beside the head: a large head in a small picture, and clothes in it still
+BODY = 0.77  # size of the body beside the head: a large head in a small picture, and clothes in it still
 POINTS = ("eye left", "eye right", "nose", "mouth left", "mouth right")
 KEYPOINTS = (  # openpose's 18; its left and right are the person's, ours the picture's
     "nose", "neck", "shoulder left", "elbow left", "wrist left", "shoulder right", "elbow right", "wrist right",

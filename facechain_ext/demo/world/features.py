@@ -23,7 +23,7 @@ EYE_SHAPES: dict[str, tuple[tuple[float, float], ...]] = {  # right eye, towards
 
 
 def draw_eyes(canvas: Canvas, frame: Frame, who: Identity, expression: str) -> None:
-    wide, tall = 0.165 * who.eyes.size, 0.125 * who.eyes.size * OPENNESS[expression]
+    wide, tall = 0.24 * who.eyes.size, 0.19 * who.eyes.size * OPENNESS[expression]
     shape = np.array(EYE_SHAPES[who.eyes.kind]) * (wide, tall)
     lid = smooth(shape[:4] * 1.06, closed=False)
     closed = smooth(shape)
@@ -32,18 +32,18 @@ def draw_eyes(canvas: Canvas, frame: Frame, who: Identity, expression: str) -> N
     for side in (-1, 1):
         place = np.array((side * who.eyes.gap, eye_height(who)))
         canvas.refill(frame.at(closed * (side, 1) + place, BROW_Z), white)
-        radius = 0.105 * who.eyes.size
+        radius = 0.155 * who.eyes.size
         canvas.refill(frame.at(ellipse(place[0], place[1] - 0.01, radius, radius), BROW_Z + 0.04), iris, inside=white)
         canvas.refill(frame.at(ellipse(place[0], place[1] - 0.01, radius * 0.5, radius * 0.5, steps=12), BROW_Z + 0.05), pupil, inside=iris)
-        canvas.redisc(frame.at([place + np.array((0.035, -0.045))], BROW_Z + 0.05), 0.028 * frame.unit, spark)
-        canvas.restroke(frame.at(lid * (side, 1) + place, BROW_Z), 0.05 * frame.unit, line)
+        canvas.redisc(frame.at([place + np.array((0.05, -0.06))], BROW_Z + 0.05), 0.042 * frame.unit, spark)
+        canvas.restroke(frame.at(lid * (side, 1) + place, BROW_Z), 0.07 * frame.unit, line)
         if who.eyes.lashes:
             _lashes(canvas, frame, shape[2:4] * (side, 1) + place, side, line)
 
 
 def _lashes(canvas: Canvas, frame: Frame, roots: np.ndarray, side: int, line: int) -> None:
-    for root, tip in ((roots[1], (side * 0.1, -0.07)), ((roots[0] + roots[1]) / 2, (side * 0.07, -0.1))):
-        canvas.restroke(frame.at([root, root + tip], BROW_Z), 0.045 * frame.unit, line)
+    for root, tip in ((roots[1], (side * 0.14, -0.1)), ((roots[0] + roots[1]) / 2, (side * 0.1, -0.14))):
+        canvas.restroke(frame.at([root, root + tip], BROW_Z), 0.06 * frame.unit, line)
 
 
 def draw_brows(canvas: Canvas, frame: Frame, who: Identity, expression: str) -> None:
@@ -100,7 +100,7 @@ def draw_mouth(canvas: Canvas, frame: Frame, who: Identity, expression: str) -> 
     lips = smooth(
         [left, (-half * 0.35, top), (0, top + mouth.upper * 0.4), (half * 0.35, top), right, (half * 0.45, bottom), (-half * 0.45, bottom)]
     )
-    lip = canvas.fill(frame.at(lips, MOUTH_Z), mix(mouth.colour, who.face.skin, 0.2), Region.FACE)
+    lip = canvas.fill(frame.at(lips, MOUTH_Z), mix(mouth.colour, who.face.skin, 0.1), Region.FACE)
     if gape:
         _open_mouth(canvas, frame, (half, y - rise, middle - gape * 0.35, middle + gape), teeth=expression == "laugh", lip=lip)
         return

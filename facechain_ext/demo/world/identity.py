@@ -30,7 +30,7 @@ class Face:
 
 @dataclass(frozen=True, kw_only=True)
 class Eyes:
-    """kind: one of traits.EYES. size 0.8–1.25, gap: half the distance of the centres, tilt in units of eye width."""
+    """kind: one of traits.EYES. size 0.75–1.25, gap: half the distance of the centres, tilt in units of eye width."""
 
     kind: str
     size: float
@@ -107,7 +107,7 @@ def person(seed: int) -> Identity:
         face=_face(rng),
         eyes=_eyes(rng, lashes=not bearded_kind),
         brows=_brows(rng),
-        nose=Nose(kind=_pick(rng, traits.NOSES), length=_between(rng, 0.8, 1.25), width=_between(rng, 0.8, 1.3)),
+        nose=Nose(kind=_pick(rng, traits.NOSES), length=_between(rng, 0.75, 1.25), width=_between(rng, 1.0, 1.7)),
         mouth=_mouth(rng),
         hair=_hair(rng, short=bearded_kind),
         glasses=_pick(rng, traits.GLASSES) if rng.random() < 0.4 else "",
@@ -131,7 +131,7 @@ def _face(rng: np.random.Generator) -> Face:
     shape = traits.FACES[list(traits.FACES)[int(rng.integers(len(traits.FACES)))]]
     forehead, cheek, jaw, chin, length = (float(value * rng.uniform(0.95, 1.05)) for value in shape)
     skin = _blend_neighbours(rng, traits.SKINS)
-    return Face(forehead=forehead, cheek=cheek, jaw=jaw, chin=chin, length=length, ears=_between(rng, 0.11, 0.24), skin=skin)
+    return Face(forehead=forehead, cheek=cheek, jaw=jaw, chin=chin, length=length, ears=_between(rng, 0.1, 0.3), skin=skin)
 
 
 def _blend_neighbours(rng: np.random.Generator, colours: tuple[RGB, ...]) -> RGB:
@@ -145,8 +145,8 @@ def _blend_neighbours(rng: np.random.Generator, colours: tuple[RGB, ...]) -> RGB
 def _eyes(rng: np.random.Generator, lashes: bool) -> Eyes:
     return Eyes(
         kind=_pick(rng, traits.EYES),
-        size=_between(rng, 0.8, 1.3),
-        gap=_between(rng, 0.29, 0.42),
+        size=_between(rng, 0.75, 1.25),
+        gap=_between(rng, 0.32, 0.44),
         height=_between(rng, -0.16, 0.0),
         colour=_pick(rng, traits.EYE_COLOURS),
         lashes=lashes,
@@ -155,20 +155,20 @@ def _eyes(rng: np.random.Generator, lashes: bool) -> Eyes:
 
 def _brows(rng: np.random.Generator) -> Brows:
     return Brows(
-        thickness=float(rng.choice((0.035, 0.06, 0.1))) * _between(rng, 0.85, 1.15),
+        thickness=float(rng.choice((0.04, 0.08, 0.14))) * _between(rng, 0.85, 1.15),
         arch=_between(rng, 0.0, 0.12),
-        tilt=_between(rng, -0.09, 0.1),
-        height=_between(rng, 0.2, 0.31),
-        length=_between(rng, 0.15, 0.23),
+        tilt=_between(rng, -0.13, 0.15),
+        height=_between(rng, 0.3, 0.42),
+        length=_between(rng, 0.2, 0.3),
     )
 
 
 def _mouth(rng: np.random.Generator) -> Mouth:
     return Mouth(
-        width=_between(rng, 0.19, 0.36),
-        upper=_between(rng, 0.02, 0.085),
-        lower=_between(rng, 0.03, 0.11),
-        height=_between(rng, 0.5, 0.6),
+        width=_between(rng, 0.18, 0.44),
+        upper=_between(rng, 0.03, 0.12),
+        lower=_between(rng, 0.04, 0.15),
+        height=_between(rng, 0.54, 0.64),
         colour=_pick(rng, traits.LIP_COLOURS),
     )
 

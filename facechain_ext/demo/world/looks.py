@@ -81,11 +81,11 @@ def _all(who: Identity, colours: bool) -> Iterator[str]:
     shape = _shape(who.face)
     yield f"{'an' if shape[0] in 'aeiou' else 'a'} {shape} face"
     yield f"{_eyes(who.eyes, colours)} eyes"
-    if who.brows.thickness < 0.045 or who.brows.thickness > 0.08:
-        yield "thin brows" if who.brows.thickness < 0.045 else "thick brows"
+    if who.brows.thickness < 0.06 or who.brows.thickness > 0.11:
+        yield "thin brows" if who.brows.thickness < 0.06 else "thick brows"
     yield f"a {who.nose.kind} nose"
-    if who.mouth.width < 0.24 or who.mouth.width > 0.31:
-        yield "a small mouth" if who.mouth.width < 0.24 else "a wide mouth"
+    if who.mouth.width < 0.26 or who.mouth.width > 0.36:
+        yield "a small mouth" if who.mouth.width < 0.26 else "a wide mouth"
     yield from (MARK_WORDS[mark] for mark in who.marks)
     if who.earrings:
         yield EARRING_WORDS[who.earrings]
@@ -103,5 +103,5 @@ def _shape(face: Face) -> str:
 
 
 def _eyes(eyes: Eyes, colours: bool) -> str:
-    size = "small " if eyes.size < 0.93 else "large " if eyes.size > 1.17 else ""
+    size = "small " if eyes.size < 0.9 else "large " if eyes.size > 1.1 else ""
     return f"{size}{eyes.kind}{' ' + EYE_COLOUR_WORDS[traits.EYE_COLOURS.index(eyes.colour)] if colours else ''}"

@@ -81,7 +81,7 @@ def appearance(seed: int, **fixed: Any) -> Appearance:
     outfit: dict[str, Any] = {
         "clothes": str(rng.choice(traits.CLOTHES)),
         "colour": str(rng.choice(list(traits.CLOTHES_COLOURS))),
-        "hat": str(rng.choice(traits.HATS)) if rng.random() < 0.4 else "",
+        "hat": str(rng.choice(traits.HATS)) if rng.random() < 0.25 else "",
         "expression": str(rng.choice(traits.EXPRESSIONS)),
     }
     return Appearance(outfit=Outfit(**{**outfit, **fixed}), pose=_pose(rng))
@@ -89,11 +89,11 @@ def appearance(seed: int, **fixed: Any) -> Appearance:
 
 def _pose(rng: np.random.Generator) -> Pose:
     return Pose(
-        x=float(rng.uniform(-0.075, 0.075)),
-        y=float(rng.uniform(-0.035, 0.045)),
-        scale=float(rng.uniform(0.87, 1.09)),
-        roll=float(np.clip(rng.normal(0, 7), -16, 16)),
-        yaw=float(rng.uniform(-20, 20)),
-        lean=float(rng.uniform(-8, 8)),
+        x=float(rng.uniform(-0.05, 0.05)),
+        y=float(rng.uniform(-0.025, 0.03)),
+        scale=float(rng.uniform(0.92, 1.06)),
+        roll=float(np.clip(rng.normal(0, 5), -11, 11)),
+        yaw=float(rng.uniform(-13, 13)),
+        lean=float(rng.uniform(-5, 5)),
         arms=str(rng.choice(traits.ARMS, p=(0.7, 0.12, 0.12, 0.06))),
     )

@@ -18,13 +18,13 @@ FRAME_COLOURS: tuple[RGB, ...] = ((24, 24, 30), (128, 70, 34), (196, 40, 48), (4
 
 # forehead, cheek, jaw and chin half-widths and half-height of the face, in units of the mean half-height
 FACES: dict[str, tuple[float, float, float, float, float]] = {
-    "round": (0.72, 0.92, 0.78, 0.42, 0.92),
-    "oval": (0.68, 0.78, 0.58, 0.27, 1.03),
-    "long": (0.60, 0.66, 0.54, 0.28, 1.15),
-    "square": (0.76, 0.82, 0.82, 0.52, 0.98),
-    "heart": (0.84, 0.84, 0.48, 0.15, 1.00),
-    "pear": (0.58, 0.78, 0.88, 0.50, 1.00),
-    "diamond": (0.54, 0.88, 0.50, 0.20, 1.06),
+    "round": (0.74, 0.98, 0.84, 0.46, 0.88),
+    "oval": (0.70, 0.80, 0.58, 0.25, 1.04),
+    "long": (0.57, 0.62, 0.52, 0.28, 1.18),
+    "square": (0.80, 0.85, 0.88, 0.60, 0.97),
+    "heart": (0.92, 0.88, 0.44, 0.12, 1.00),
+    "pear": (0.54, 0.78, 0.96, 0.56, 1.00),
+    "diamond": (0.50, 0.94, 0.46, 0.16, 1.08),
 }
 EYES: tuple[str, ...] = ("almond", "round", "narrow", "drooping", "cat")
 NOSES: tuple[str, ...] = ("button", "straight", "broad", "hooked", "bulb", "pointed")
