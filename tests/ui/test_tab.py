@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import html
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -528,7 +529,8 @@ def test_everybody_sees_their_own_people(studio):
     for page, there, others in ((eve, ["Emil"], ["Anna", "Ben"]), (lou, ["Anna", "Ben"], ["Emil"])):
         page.press("arrive")
         for part in ("people", "faces"):
-            assert all(name in page[part] for name in there) and not any(name in page[part] for name in others)
+            said = re.sub(r"base64,[^\"']*", "", str(page[part]))  # a picture's letters may spell a name too
+            assert all(name in said for name in there) and not any(name in said for name in others)
     eve.do("delete-person", "Anna")
     assert "No saved person" in eve["people-trouble"] and len(studio.library(NOBODY).people()) == 2
     eve.do("person", "Ben")
