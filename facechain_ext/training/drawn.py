@@ -29,12 +29,13 @@ from facechain_ext.training.arguments import option, parse, speak
 from facechain_ext.training.checkpoint import prepare, save_note
 from facechain_ext.training.encoder import head_crop
 from facechain_ext.training.people import ALL_STYLES, PAINTED, pair_picture, picture
+from facechain_ext.training.pixels import CELL
 from facechain_ext.training.tokens import LENGTH, tokens_of
 from facechain_ext.vision.align import SIZE
 from facechain_ext.vision.skeleton import POINTS
 
 NAME, SUMMARY = "draw-people", "Draw people ahead of the trainings, with all cores."
-HEIGHT, CELL = 128, 8
+HEIGHT = 128
 CHUNK, NOTED = 128, 40
 """Rows a process draws at once, and after how many such chunks it is noted how far the set is."""
 ARRAYS = ("pictures", "heads", "faces", "joints", "tokens", "who", "styles")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -21,15 +22,15 @@ TESTED = range(3_000_000, 3_001_000)
 ALL_STYLES = STYLES + EXTRA_STYLES
 
 
-def picture(number: int, rng: np.random.Generator, styles: Sequence[str] = STYLES) -> Drawing:
-    """A random picture of one person."""
+def picture(number: int, rng: np.random.Generator, styles: Sequence[str] = STYLES, **fixed: Any) -> Drawing:
+    """A random picture of one person; what is given in `fixed` (fields of Outfit) is kept."""
     made = scene(int(rng.integers(1 << 40)), style=str(rng.choice(styles)))
-    return draw(person(number), made, appearance(int(rng.integers(1 << 40))))
+    return draw(person(number), made, appearance(int(rng.integers(1 << 40)), **fixed))
 
 
 def photo(number: int, rng: np.random.Generator) -> Drawing:
     """A photo of one person as people give them: without a hat."""
-    return draw(person(number), scene(int(rng.integers(1 << 40)), style="photo"), appearance(int(rng.integers(1 << 40)), hat=""))
+    return picture(number, rng, ["photo"], hat="")
 
 
 def pair_picture(numbers: Sequence[int], rng: np.random.Generator, styles: Sequence[str] = STYLES, height: int = 128) -> Drawing:

@@ -6,6 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+CELL = 8
+"""Side of what one latent stands for, in pixels."""
+
 
 def to_tensor(pictures: np.ndarray | Tensor) -> Tensor:
     """RGB uint8 [B, H, W, 3] → [B, 3, H, W] in [-1, 1]."""

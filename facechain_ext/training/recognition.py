@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from facechain_ext.demo.world import Identity, person, traits
 from facechain_ext.demo.world.hair import FRONTS
+from facechain_ext.training.pixels import CELL
 
-CELL = 8  # pixels of one latent: a model that paints errs by such patches
 HAIR = ("bald", *FRONTS)
 KINDS: dict[str, tuple[str, ...]] = {
     "hair": HAIR,
@@ -97,7 +97,8 @@ def worn(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 1 / 3:
         return picture
     high, wide = picture.shape[:2]
-    shifts = rng.normal(0, rng.uniform(0, 1.2), (high // CELL, wide // CELL, 2)).astype(np.float32)  # pixels
+    # A model that paints errs by patches of a latent's size; shifts are in pixels.
+    shifts = rng.normal(0, rng.uniform(0, 1.2), (high // CELL, wide // CELL, 2)).astype(np.float32)
     off = cv2.resize(shifts, (wide, high), interpolation=cv2.INTER_CUBIC)
     y, x = np.mgrid[:high, :wide].astype(np.float32)
     moved = cv2.remap(picture, x + off[..., 0], y + off[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

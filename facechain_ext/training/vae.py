@@ -28,12 +28,12 @@ from facechain_ext.training.arguments import Common, identity_of, option, parse,
 from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import CHECKPOINT, default_folder, load_weights, save_weights, trained
 from facechain_ext.training.device import choose_device, fused, keep_order, optimise, pace_of, rate_at, send
-from facechain_ext.training.drawn import CELL, DrawnSet, open_drawn
+from facechain_ext.training.drawn import DrawnSet, open_drawn
 from facechain_ext.training.frozen import Frozen
 from facechain_ext.training.loop import train
 from facechain_ext.training.noise import add_noise, take_noise
 from facechain_ext.training.people import ALL_STYLES, PAINTED, TESTED, anyone, picture
-from facechain_ext.training.pixels import to_pictures, to_tensor
+from facechain_ext.training.pixels import CELL, to_pictures, to_tensor
 from facechain_ext.training.team import ALONE, Team, assemble
 from facechain_ext.training.tokens import tokens_of
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -16,7 +17,9 @@ from facechain_ext.demo.mixed import MIXES
 from facechain_ext.demo.reader import ATTRIBUTES, Reader, labels_of
 from facechain_ext.demo.world import appearance, scene
 from facechain_ext.errors import BadInput
+from facechain_ext.training import people
 from facechain_ext.training.checkpoint import save_weights
+from facechain_ext.training.encoder import head_crop
 from facechain_ext.training.reader import ReaderSettings, ReaderTrainee, answers, right, unseen
 
 
@@ -134,6 +137,13 @@ def written(tmp_path_factory):
     given = {name: str(folder / f"{name}.safetensors") for name in names} | files
     settings = report.ReportSettings(people=2, prompts=1, sampling=1, device="cpu", ablation=ablation, **given)
     return folder, report.report(settings, folder / "out")
+
+
+def test_the_reports_photos_are_those_people_give():
+    for number in people.TESTED[:12]:
+        rngs = [np.random.default_rng((31, number, place)) for place in range(2)]
+        wanted = [head_crop(people.photo(number, rng), rng, False) for rng in rngs]
+        assert np.array_equal(report.Bench.crops(cast("report.Bench", None), number, 2), wanted)
 
 
 def test_the_table_on_random_weights(written):

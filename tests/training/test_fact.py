@@ -18,12 +18,13 @@ from facechain_ext.training import fact, loop, team
 from facechain_ext.training.checkpoint import save_weights
 from facechain_ext.training.dataset import FolderPeople, load
 from facechain_ext.training.device import optimise, rate_at
+from facechain_ext.training.encoder import head_crop
 from facechain_ext.training.fair import EPSILON, Outside
 from facechain_ext.training.latents import drawing_of, open_set
 from facechain_ext.training.loop import Pace, train
 from facechain_ext.training.noise import add_noise
 from facechain_ext.training.parallel import attach_parallel, read_parallel
-from facechain_ext.training.people import PAINTED, TESTED, anyone, picture
+from facechain_ext.training.people import PAINTED, TESTED, anyone, photo, picture
 from facechain_ext.training.subjects import DrawnPeople, Example, Seen
 from facechain_ext.training.told import Told
 from tests.training.fact_cases import encoder, networks, write_latents
@@ -208,6 +209,9 @@ def test_unseen_people_are_told_apart_at_a_sheet():
     renders = np.stack([picture(number, np.random.default_rng((8, number)), ["photo"]).picture for number in TESTED[:4]])
     assert told.crops.shape == (4, 112, 112, 3) and told.tokens.shape == (4, 77)
     assert told.share(renders) == 1.0
+    for number, crop in zip(TESTED, Told(12).crops, strict=False):
+        rng = np.random.default_rng((11, number))
+        assert np.array_equal(crop, head_crop(photo(number, rng), rng, False)), "as people give them: no hats"
     assert told.share(renders[[1, 0, 2, 3]]) == 0.5
 
 
