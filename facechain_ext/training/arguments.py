@@ -34,7 +34,7 @@ class Common:
     autocast: bool = option(False, "compute in bfloat16 where torch deems it safe")
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
     threads: int = option(0, "torch threads; 0 leaves torch's choice")
-    narrow: bool = option(False, "CPU: attention of narrow heads by a kernel compiled here (AVX-512, g++): faster small UNets")
+    narrow: bool = option(False, "CPU: attention of narrow heads by a kernel compiled here (AVX2 or AVX-512, g++): faster small UNets")
     last: bool = option(False, "keep the UNet's channels last in memory: faster in float32 on some CPUs, slower in bfloat16 on others")
     log_every: int = option(50, "steps per row of log.csv")
     sheet_every: int = option(500, "steps per sample sheet")

@@ -1,9 +1,8 @@
-// softmax(q kᵀ · scale) v and the way back through it, float32, no mask, for heads a few numbers wide. AVX-512.
+// softmax(q kᵀ · scale) v and the way back through it, float32, no mask, for heads a few numbers wide. For g++'s vectors as wide as
+// the processor's: AVX-512 or AVX2.
 // Where a head is 4 numbers wide, a general kernel spends its time on everything but arithmetic.
 //
 // Tensors are [batch, rows, heads, width] with the last two dimensions packed; the steps between pictures and between rows are given.
-#include <immintrin.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -22,14 +21,44 @@ struct Room {  // scratch memory, aligned for whole registers
   ~Room() { std::free(at); }
 };
 
-inline __m512 exponential(__m512 x) {  // 2^n · 2^f, f in [-½, ½] by a polynomial; relative error 2e-6
-  x = _mm512_max_ps(x, _mm512_set1_ps(-87.0f));
-  const __m512 t = _mm512_mul_ps(x, _mm512_set1_ps(1.44269504f));
-  const __m512 n = _mm512_roundscale_ps(t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  const __m512 f = _mm512_sub_ps(t, n);
-  __m512 p = _mm512_set1_ps(1.3333558e-3f);
-  for (const float c : {9.6181291e-3f, 5.5504109e-2f, 2.4022651e-1f, 6.9314718e-1f, 1.0f}) p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(c));
-  return _mm512_scalef_ps(p, n);
+#ifdef __AVX512F__
+constexpr int64_t LANES = 16;
+#else
+constexpr int64_t LANES = 8;
+#endif
+typedef float Floats __attribute__((vector_size(LANES * 4), may_alias));
+typedef int32_t Ints __attribute__((vector_size(LANES * 4)));
+
+inline Floats all(float x) { return x - Floats{}; }
+inline Floats& at(float* x) { return *reinterpret_cast<Floats*>(x); }
+inline Floats at(const float* x) { return *reinterpret_cast<const Floats*>(x); }
+
+inline float sum_of(Floats x) {
+  float sum = 0;
+  for (int64_t i = 0; i < LANES; i++) sum += x[i];
+  return sum;
+}
+
+inline float highest_of(Floats x) {
+  float most = x[0];
+  for (int64_t i = 1; i < LANES; i++) most = std::max(most, x[i]);
+  return most;
+}
+
+inline Ints lanes_before(int64_t count) {  // true in the first of the lanes
+  Ints lanes;
+  for (int64_t i = 0; i < LANES; i++) lanes[i] = static_cast<int32_t>(i);
+  return lanes < static_cast<int32_t>(count);
+}
+
+inline Floats exponential(Floats x) {  // up to 0, all above is as 0 (lanes behind the last key): 2^n · 2^f, f in [-½, ½] by a polynomial; relative error 2e-6
+  x = x > -87.0f ? (x < 0.0f ? x : Floats{}) : all(-87.0f);
+  const Floats t = x * 1.44269504f;
+  const Ints n = __builtin_convertvector(t - 0.5f, Ints);  // cut towards zero, so the nearest
+  const Floats f = t - __builtin_convertvector(n, Floats);
+  Floats p = all(1.3333558e-3f);
+  for (const float c : {9.6181291e-3f, 5.5504109e-2f, 2.4022651e-1f, 6.9314718e-1f, 1.0f}) p = p * f + c;
+  return p * reinterpret_cast<Floats>((n + 127) << 23);
 }
 
 // rows [count, D] of one head → D arrays of `padded` numbers, zeros behind the last
@@ -42,37 +71,37 @@ void turn(const float* x, int64_t step, int64_t count, int64_t padded, float* ou
 }
 
 template <int D>
-inline __m512 dot(const __m512* a, const float* b, int64_t padded) {
-  __m512 sum = _mm512_mul_ps(a[0], _mm512_load_ps(b));
-  for (int d = 1; d < D; d++) sum = _mm512_fmadd_ps(a[d], _mm512_load_ps(b + d * padded), sum);
+inline Floats dot(const Floats* a, const float* b, int64_t padded) {
+  Floats sum = a[0] * at(b);
+  for (int d = 1; d < D; d++) sum += a[d] * at(b + d * padded);
   return sum;
 }
 
-inline __mmask16 last_of(int64_t count) { return count % 16 ? (1 << (count % 16)) - 1 : 0xffff; }
+inline Ints last_of(int64_t count) { return lanes_before(count % LANES ? count % LANES : LANES); }
 
 template <int D>
 void forward_head(const float* q, int64_t q_step, int64_t queries, const float* k, const float* v, int64_t keys, int64_t padded,
                   float scale, float* out, int64_t out_step, float* logs, float* scores) {
-  const __m512 low = _mm512_set1_ps(-1e30f);
-  const __mmask16 last = last_of(keys);
+  const Floats low = all(-1e30f);
+  const Ints last = last_of(keys);
   for (int64_t i = 0; i < queries; i++) {
-    __m512 one[D], sums[D], most = low, total = _mm512_setzero_ps();
-    for (int d = 0; d < D; d++) one[d] = _mm512_set1_ps(q[i * q_step + d] * scale), sums[d] = _mm512_setzero_ps();
-    for (int64_t j = 0; j < padded; j += 16) {
-      __m512 score = dot<D>(one, k + j, padded);
-      if (j + 16 >= padded) score = _mm512_mask_mov_ps(low, last, score);
-      _mm512_store_ps(scores + j, score);
-      most = _mm512_max_ps(most, score);
+    Floats one[D], sums[D], most = low, total = Floats{};
+    for (int d = 0; d < D; d++) one[d] = all(q[i * q_step + d] * scale), sums[d] = Floats{};
+    for (int64_t j = 0; j < padded; j += LANES) {
+      Floats score = dot<D>(one, k + j, padded);
+      if (j + LANES >= padded) score = last ? score : low;
+      at(scores + j) = score;
+      most = most > score ? most : score;
     }
-    const float top = _mm512_reduce_max_ps(most);
-    for (int64_t j = 0; j < padded; j += 16) {
-      __m512 share = exponential(_mm512_sub_ps(_mm512_load_ps(scores + j), _mm512_set1_ps(top)));
-      if (j + 16 >= padded) share = _mm512_maskz_mov_ps(last, share);
-      total = _mm512_add_ps(total, share);
-      for (int d = 0; d < D; d++) sums[d] = _mm512_fmadd_ps(share, _mm512_load_ps(v + d * padded + j), sums[d]);
+    const float top = highest_of(most);
+    for (int64_t j = 0; j < padded; j += LANES) {
+      Floats share = exponential(at(scores + j) - top);
+      if (j + LANES >= padded) share = last ? share : Floats{};
+      total += share;
+      for (int d = 0; d < D; d++) sums[d] += share * at(v + d * padded + j);
     }
-    const float whole = _mm512_reduce_add_ps(total);
-    for (int d = 0; d < D; d++) out[i * out_step + d] = _mm512_reduce_add_ps(sums[d]) / whole;
+    const float whole = sum_of(total);
+    for (int d = 0; d < D; d++) out[i * out_step + d] = sum_of(sums[d]) / whole;
     logs[i] = top + std::log(whole);
   }
 }
@@ -81,33 +110,33 @@ template <int D>
 void backward_head(const float* q, int64_t q_step, int64_t queries, const float* k, const float* v, int64_t keys, int64_t padded,
                    float scale, const float* out, int64_t out_step, const float* grad, int64_t grad_step, const float* logs, float* dq,
                    int64_t dq_step, float* dk, float* dv) {
-  const __mmask16 last = last_of(keys);
+  const Ints last = last_of(keys);
   for (int64_t i = 0; i < queries; i++) {
-    __m512 one[D], back[D], sums[D];
+    Floats one[D], back[D], sums[D];
     float along = 0;  // Σ_j share_j · d(share_j)
     for (int d = 0; d < D; d++) {
-      one[d] = _mm512_set1_ps(q[i * q_step + d] * scale), back[d] = _mm512_set1_ps(grad[i * grad_step + d]), sums[d] = _mm512_setzero_ps();
+      one[d] = all(q[i * q_step + d] * scale), back[d] = all(grad[i * grad_step + d]), sums[d] = Floats{};
       along += grad[i * grad_step + d] * out[i * out_step + d];
     }
-    for (int64_t j = 0; j < padded; j += 16) {
-      __m512 share = exponential(_mm512_sub_ps(dot<D>(one, k + j, padded), _mm512_set1_ps(logs[i])));
-      if (j + 16 >= padded) share = _mm512_maskz_mov_ps(last, share);
-      const __m512 score = _mm512_mul_ps(share, _mm512_sub_ps(dot<D>(back, v + j, padded), _mm512_set1_ps(along)));
+    for (int64_t j = 0; j < padded; j += LANES) {
+      Floats share = exponential(dot<D>(one, k + j, padded) - logs[i]);
+      if (j + LANES >= padded) share = last ? share : Floats{};
+      const Floats score = share * (dot<D>(back, v + j, padded) - along);
       for (int d = 0; d < D; d++) {
         float *dk_at = dk + d * padded + j, *dv_at = dv + d * padded + j;
-        sums[d] = _mm512_fmadd_ps(score, _mm512_load_ps(k + d * padded + j), sums[d]);
-        _mm512_store_ps(dk_at, _mm512_fmadd_ps(score, one[d], _mm512_load_ps(dk_at)));  // `one` holds the scale already
-        _mm512_store_ps(dv_at, _mm512_fmadd_ps(share, back[d], _mm512_load_ps(dv_at)));
+        sums[d] += score * at(k + d * padded + j);
+        at(dk_at) += score * one[d];  // `one` holds the scale already
+        at(dv_at) += share * back[d];
       }
     }
-    for (int d = 0; d < D; d++) dq[i * dq_step + d] = _mm512_reduce_add_ps(sums[d]) * scale;
+    for (int d = 0; d < D; d++) dq[i * dq_step + d] = sum_of(sums[d]) * scale;
   }
 }
 
 template <int D>
 void forward_all(int threads, int64_t pictures, int64_t heads, int64_t queries, int64_t keys, float scale, const Rows& q, const Rows& k,
                  const Rows& v, const Rows& out, float* logs) {
-  const int64_t padded = (keys + 15) / 16 * 16;
+  const int64_t padded = (keys + LANES - 1) / LANES * LANES;
 #pragma omp parallel for num_threads(threads) if (threads > 1)
   for (int64_t b = 0; b < pictures; b++) {
     Room room(padded * (2 * D + 1));
@@ -124,7 +153,7 @@ void forward_all(int threads, int64_t pictures, int64_t heads, int64_t queries, 
 template <int D>
 void backward_all(int threads, int64_t pictures, int64_t heads, int64_t queries, int64_t keys, float scale, const Rows& q, const Rows& k,
                   const Rows& v, const Rows& out, const Rows& grad, const Rows& dq, const Rows& dk, const Rows& dv, const float* logs) {
-  const int64_t padded = (keys + 15) / 16 * 16;
+  const int64_t padded = (keys + LANES - 1) / LANES * LANES;
 #pragma omp parallel for num_threads(threads) if (threads > 1)
   for (int64_t b = 0; b < pictures; b++) {
     Room room(padded * 4 * D);

@@ -38,7 +38,7 @@ class Rows(ctypes.Structure):
 
 def possible() -> bool:
     """Whether this machine can compile and run the kernel."""
-    return torch.backends.cpu.get_cpu_capability() == "AVX512" and shutil.which("g++") is not None
+    return torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512") and shutil.which("g++") is not None
 
 
 def use_narrow_heads() -> None:
@@ -51,7 +51,7 @@ def use_narrow_heads() -> None:
 def compiled() -> ctypes.CDLL:
     """The kernel, compiled once and kept in the user's cache folder. BadInput."""
     if not possible():
-        raise BadInput("--narrow needs a CPU with AVX-512 and the compiler g++: leave it out here.")
+        raise BadInput("--narrow needs a CPU with AVX2 or AVX-512 and the compiler g++: leave it out here.")
     recipe = SOURCE.read_bytes() + " ".join((*FLAGS, torch.__version__)).encode()
     target = default_folder("kernels") / f"narrow-{hashlib.sha256(recipe).hexdigest()[:12]}.so"
     if not target.exists():
