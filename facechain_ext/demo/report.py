@@ -74,7 +74,7 @@ class ReportSettings:
     ablation: str = option("", "adapters trained otherwise, as name=file,name=file, for the ablation table")
     device: str = option("auto", "auto, cpu, cuda, mps")
     workers: int = option(1, "processes that paint")
-    narrow: bool = option(False, "CPU: attention of narrow heads by a kernel compiled here (AVX2 or AVX-512, g++): pictures in half the time")
+    narrow: bool = option(False, "CPU: attention of narrow heads by a kernel compiled here (AVX2 or AVX-512, g++): half the time a picture")
 
     def __post_init__(self) -> None:
         if self.people < 2 or self.prompts < 1 or self.workers < 1:

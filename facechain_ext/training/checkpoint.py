@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -86,6 +87,16 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 def save_note(path: Path, said: Mapping[str, Any]) -> None:
     """Write what is noted beside a training's arrays or stages as JSON. CannotWrite."""
     _replace(path, lambda partial: partial.write_text(json.dumps(dict(said))))
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Write an array as .npy. CannotWrite."""
+
+    def write(partial: Path) -> None:
+        with partial.open("wb") as file:
+            np.save(file, array)
+
+    _replace(path, write)
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:

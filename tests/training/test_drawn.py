@@ -12,7 +12,7 @@ import torch
 from facechain_ext.demo.world import person
 from facechain_ext.demo.world.looks import looks
 from facechain_ext.errors import BadInput
-from facechain_ext.training import control, drawn, fact, latents, style_lora, vae
+from facechain_ext.training import control, drawn, fact, latents, resampler, style_lora, vae
 from facechain_ext.training.checkpoint import save_weights
 from facechain_ext.training.drawn import DrawnSettings, draw_set, open_drawn
 from facechain_ext.training.encoder import head_crop
@@ -228,6 +228,23 @@ def test_captions_of_kept_people_say_how_they_look(folder):
     assert np.array_equal(latents._pictures(latents.LatentSettings(), range(40, 44), singles)[2], singles.tokens[40:44])
 
 
+def test_faces_seen_ahead_are_seen_once(folder):
+    """Kept beside the set by the encoder's fingerprint; another encoder looks itself."""
+    singles = open_drawn(folder / "singles")
+    looked = []
+    for name, seed in (("one", 1), ("one", 1), ("other", 2)):
+        network = encoder(seed)
+        network.fingerprint = name
+        network.register_forward_hook(lambda *_: looked.append(1))
+        there, before = (singles.folder / f"seen-{name}.npy").is_file(), len(looked)
+        tokens = resampler.look_ahead(network, singles)
+        assert there == (len(looked) == before)
+        with torch.no_grad():
+            said = network(fact.to_input(torch.from_numpy(np.array(singles.faces[:2, 0]))))
+        assert np.allclose(tokens[:2], said, atol=0.02)
+    assert sorted(made.name for made in singles.folder.glob("seen-*")) == ["seen-one.npy", "seen-other.npy"]
+
+
 def test_faces_can_be_seen_ahead_where_they_are_kept_alone():
     with pytest.raises(BadInput, match="--ahead needs faces that are kept"):
-        fact.look_ahead(encoder(), DrawnPeople())
+        fact.kept_of(DrawnPeople())
