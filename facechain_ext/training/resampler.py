@@ -2,7 +2,7 @@
 
 The error of the noise teaches a resampler colours and outlines, and little else: what an eye is like moves that error by nothing that is
 heard beside its noise. Measured (demo/README.md), a linear map read skin and hair off the tokens, and of eyes, brows, noses nothing.
-`train-resampler` teaches it before any gate listens; `train-fact --lessons` keeps it from forgetting.
+So it is taught before any gate listens, and `train-fact --resampler 0` leaves it as it is.
 """
 
 from __future__ import annotations
