@@ -140,6 +140,6 @@ def test_style_pose_and_face_work_together(app, judge, gallery, identities):
         moved.append(middle(app, made[1]) - middle(app, made[0]))
         cosines = (embed(judge, np.stack([view(one) for one in made])) @ gallery.T).mean(dim=0)
         likeness.append(float(cosines[list(identities).index(name)] - cosines.mean()))
-    assert np.mean(styles) > 0.7, "a woodcut of somebody dark may be read as a comic; how often styles are seen stands in demo/README.md"
+    assert sum(styles) >= 7, "of a hundred pictures about 95 are read as their style (demo/README.md): one of these eight may not be"
     assert min(moved) > 8 and np.mean(moved) > 15, "the skeletons' heads are 38 pixels apart"
     assert np.mean(likeness) > 0.05, "by the judge, more like themselves than like the others"
