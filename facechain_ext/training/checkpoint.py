@@ -100,7 +100,7 @@ def save_array(path: Path, array: np.ndarray) -> None:
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")  # several processes may find that the same is missing
     try:
         write(partial)
         os.replace(partial, path)

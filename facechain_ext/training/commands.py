@@ -35,7 +35,6 @@ COMMANDS: dict[str, Command] = {
     "train-encoder": Command("Train the demo model's face encoder.", _from("encoder")),
     "train-analyser": Command("Train the demo model's face analysis on drawn people.", _from("analyser")),
     "export-base": Command("Write the trained demo model as one checkpoint file.", _from("export")),
-    "train-tiny": Command("Train a tiny decoder of the VAE's latents, for --likeness of train-fact.", _from("tiny")),
     "train-resampler": Command("Teach an adapter's resampler to tell drawn people apart, before train-fact.", _from("resampler")),
     "train-fact": Command("Train a FACT adapter on a dataset of faces, or on drawn people.", _from("fact")),
     "train-style-lora": Command("Train a style LoRA on a folder of pictures, or on a drawn style.", _from("style_lora")),

@@ -29,7 +29,6 @@ from facechain_ext.engine.injection import Call, attach
 from facechain_ext.engine.resampler import ResamplerSizes
 from facechain_ext.engine.sites import find_sites
 from facechain_ext.errors import BadInput
-from facechain_ext.faces.demo import Demo
 from facechain_ext.hosts.standalone.checkpoint import Networks
 from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
@@ -45,11 +44,9 @@ from facechain_ext.training.muon import MuonAndAdamW
 from facechain_ext.training.noise import add_noise, coarse_weight, sample, snr_weight
 from facechain_ext.training.parallel import ParallelAdapter, attach_parallel, parallel_tensors
 from facechain_ext.training.pixels import to_pictures, to_tensor
-from facechain_ext.training.resampler import look_ahead, whose
-from facechain_ext.training.reward import Critic, means_of, paint
+from facechain_ext.training.resampler import look_ahead
 from facechain_ext.training.subjects import DrawnPeople, Example, Source, StoredPeople
 from facechain_ext.training.team import ALONE, Team, assemble
-from facechain_ext.training.tiny import read_tiny
 from facechain_ext.training.told import Told
 
 NAME, SUMMARY = "train-fact", "Train a FACT adapter on a dataset of faces, or on drawn people."
@@ -93,12 +90,6 @@ class FactSettings(Common):
     muon: float = option(0.0, "size of Muon's steps in multiples of the rate (AdamW's are 0.2) for matrices; 0: AdamW alone")
     snr: float = option(0.0, "cap of the signal-to-noise weight (min-SNR); 0: every step of the noise weighs the same")
     coarse: float = option(0.0, "extra weight of noisy steps in multiples of noise by signal: outlines are settled there; 0: none")
-    likeness: float = option(0.0, "drawn people, --ahead: weight of deep reward tuning, painted faces told apart by the encoder; 0: none")
-    painted: int = option(8, "with --likeness: pictures painted at every step, at most as many as --batch")
-    painting: int = option(8, "with --likeness: sampling steps of each")
-    graded: int = option(3, "with --likeness: how many of these steps are learnt from, chosen anew each time")
-    guidance: float = option(4.0, "with --likeness: prompt strength (CFG scale) they are painted with")
-    tiny: str = option("", "with --likeness: a tiny decoder (train-tiny) to look at them with; empty: the VAE's own, far slower")
     tested: int = option(0, "drawn people: how many unseen ones are painted at every sample sheet, for the judge to tell apart; 0: none")
     half: bool = option(False, "write the finished adapter in float16: half the size")
     parallel: bool = option(False, "ablation: parallel cross-attention, as IP-Adapter's, instead of the gate before the text")
@@ -107,8 +98,8 @@ class FactSettings(Common):
         super().__post_init__()
         if self.size % 8:
             raise BadInput(f"--size is {self.size}: it must be a multiple of 8.")
-        if self.likeness and not (0 < self.painted <= self.batch and 0 < self.graded <= self.painting and self.ahead and not self.parallel):
-            raise BadInput("--likeness needs --ahead, --painted up to --batch, --graded up to --painting, and an adapter with gates.")
+        if not self.resampler and not self.begin:
+            raise BadInput("--resampler 0 leaves the resampler as it is: give one that has learnt something with --begin.")
 
 
 MAY_CHANGE = {"models", "half"}
@@ -161,10 +152,7 @@ class FactTrainee:
         self.average = Average({"adapter": self.adapter}, settings.decay)
         self.no_words = tokens_tensor(networks, "")
         self.kept = look_ahead(self.encoder, kept_of(source)) if settings.ahead else None
-        self.critic = self._critic() if settings.likeness else None
-        self.tiny = read_tiny(Path(settings.tiny)).to(device) if settings.tiny else None
         self.judged = 0.0
-        self.liked = {"unlike": 0.0, "like": 0.0, "faces": 0.0}
         self.told: Told | None = None
 
     def step(self, number: int, rng: np.random.Generator) -> Mapping[str, float | Tensor]:
@@ -187,60 +175,10 @@ class FactTrainee:
         error, fair = (plain * weight).mean(dim=(1, 2, 3)) / weight.mean(), outside.mean()
         told = (error * snr_weight(times, settings.snr) * coarse_weight(times, settings.coarse)).mean()
         loss = told + settings.fair_weight * settings.fair * fair
-        if self.critic is not None and len(persons) == 1:
-            loss = loss + settings.likeness * self._unlike(self.critic, batch, rng)
         norm = self._update(loss, number)
         self.average.follow(number)
         found = {"error": plain.detach().mean(), "fair": fair.detach(), "gate": self._opening(), "gradient": norm}
-        return {**found, **(self.liked if self.critic else {}), **({"judged": self.judged} if settings.tested else {})}
-
-    def _critic(self) -> Critic:
-        """The encoder with everybody's mean embedding, by the faces that were seen ahead."""
-        assert self.kept is not None
-        people = means_of(self.encoder, self.kept, whose(kept_of(self.source)))
-        return Critic(self.encoder, Demo(device=str(self.device)), people)
-
-    def _unlike(self, critic: Critic, batch: Batch, rng: np.random.Generator) -> Tensor:
-        """Paint the first people of a batch of single ones, and let the critic say how much they look like others."""
-        settings, count, rows = self.settings, self.settings.painted, batch.rows[0]
-        assert rows is not None
-        references = rows.shape[1]
-        null = self.adapter.resampler(torch.zeros(1, self.encoder.sizes.tokens, self.encoder.sizes.dim, device=self.device))
-        faces = self._tokens(self.adapter, batch.crops[0][:count].flatten(0, 1), rows[:count]).unflatten(0, (-1, references)).flatten(1, 2)
-        person = Variants(stack=torch.cat((null.repeat(1, references, 1), faces)))
-        with torch.no_grad():
-            words = self.networks.text_encoder(batch.words[:count]).last_hidden_state
-            none = self.networks.text_encoder(self.no_words).last_hidden_state.expand_as(words)
-
-        def told(latents: Tensor, times: Tensor, *halves: Tensor) -> Tensor:
-            """halves: the words of every `count` rows; those without words go without a face too, as a host guides."""
-            rows = [range(1, count + 1) if one is words else (0,) * count for one in halves]
-            call = Call(
-                rows=tuple(row for part in rows for row in part), pictures=tuple(range(len(latents))), progress=0.0,
-                latent=(latents.shape[2], latents.shape[3]),
-            )  # fmt: skip
-            with self._attach(self.adapter, [person], lambda _: call):
-                return self.networks.unet(latents, times, torch.cat(halves)).sample
-
-        def guided(latents: Tensor, times: Tensor) -> Tensor:
-            plain, faced = told(latents.repeat(2, 1, 1, 1), times.repeat(2), none, words).chunk(2)
-            return plain + settings.guidance * (faced - plain)
-
-        def learnt(latents: Tensor, times: Tensor) -> Tensor:
-            return settings.guidance * told(latents, times, *[words] * (len(latents) // count))
-
-        graded = rng.choice(settings.painting, settings.graded, replace=False).tolist()
-        latents = paint(torch.randn_like(batch.latents[:count]), settings.painting, graded, guided, learnt)
-        wanted = whose(kept_of(self.source))[rows[:count, 0]]
-        looked = critic.look(self._decoded(latents), send(wanted.astype(np.int64), self.device))
-        self.liked = {"unlike": float(looked.loss.detach()), "like": float(looked.right), "faces": looked.found / count}
-        return looked.loss
-
-    def _decoded(self, latents: Tensor) -> Tensor:
-        """Pictures [B, 3, H, W] of scaled latents, with gradient."""
-        if self.tiny is not None:
-            return self.tiny(latents)
-        return self.networks.vae.decode(latents / self.networks.vae.config["scaling_factor"]).sample
+        return {**found, "judged": self.judged} if settings.tested else found
 
     def _attach(self, adapter: nn.Module, persons: Sequence[Any], calls: Any, observe: Any = None) -> Any:
         way: Any = attach_parallel if self.settings.parallel else attach
@@ -303,10 +241,10 @@ class FactTrainee:
 
     def state(self) -> dict[str, Any]:
         trained = {"adapter": self.adapter.state_dict(), "optimiser": self.optimiser.state_dict(), "average": self.average.tensors}
-        return {**trained, "judged": self.judged, "liked": self.liked}
+        return {**trained, "judged": self.judged}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self.judged, self.liked = state["judged"], state["liked"]
+        self.judged = state["judged"]
         self.adapter.load_state_dict(state["adapter"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.average.restore(state["average"])

@@ -35,7 +35,6 @@ from facechain_ext.training.loop import train
 from facechain_ext.training.muon import MuonAndAdamW
 from facechain_ext.training.people import PAINTED
 from facechain_ext.training.recognition import TraitHead
-from facechain_ext.training.reward import means_of
 
 NAME, SUMMARY = "train-resampler", "Teach an adapter's resampler to tell drawn people apart, before train-fact."
 FINISHED = "adapter.safetensors"
@@ -82,6 +81,18 @@ def look_ahead(encoder: FaceEncoder, drawn: DrawnSet) -> np.ndarray:
     return found
 
 
+@torch.no_grad()
+def means_of(encoder: FaceEncoder, tokens: np.ndarray, who: np.ndarray, batch: int = 256) -> Tensor:
+    """Everybody's mean embedding over their faces' tokens [N, T, dim], unit vectors [P, E]; who: rows of the result [N]."""
+    device = encoder.pos_embed.device
+    found = []
+    for first in range(0, len(tokens), batch):
+        found.append(F.normalize(encoder.embedding(send(tokens[first : first + batch].astype(np.float32), device)), dim=1))
+    total = torch.zeros(int(who.max()) + 1, found[0].shape[1], device=device)
+    total.index_add_(0, send(who.astype(np.int64), device), torch.cat(found))
+    return F.normalize(total, dim=1)
+
+
 def whose(drawn: DrawnSet) -> np.ndarray:
     """Of every face of a set of single people, whose it is, from 0 [N]."""
     return drawn.who[: drawn.done, 0] - PAINTED.start
@@ -92,7 +103,7 @@ class ResamplerSettings(Common):
     """Settings of a resampler's lessons."""
 
     batch: int = option(64, "faces per step")
-    begin: str = option("", "adapter whose resampler is taught; its gates stay; empty: the product's")
+    begin: str = option("", "adapter whose resampler is taught, its gates stay; empty: the one train-fact trained here, else the product's")
     encoder: str = option("", "face encoder; empty: the one train-encoder trained here, else the product's")
     drawn: str = option("", "folder of draw-people with single people")
     muon: float = option(0.7, "size of Muon's steps in multiples of the rate (AdamW's are 0.2) for the resampler's matrices")

@@ -229,7 +229,7 @@ def test_captions_of_kept_people_say_how_they_look(folder):
 
 
 def test_faces_seen_ahead_are_seen_once(folder):
-    """Kept beside the set by the encoder's fingerprint; another encoder looks itself."""
+    """Kept beside the set by the encoder's fingerprint; another encoder looks itself, and what is of a smaller set is looked at anew."""
     singles = open_drawn(folder / "singles")
     looked = []
     for name, seed in (("one", 1), ("one", 1), ("other", 2)):
@@ -243,6 +243,9 @@ def test_faces_seen_ahead_are_seen_once(folder):
             said = network(fact.to_input(torch.from_numpy(np.array(singles.faces[:2, 0]))))
         assert np.allclose(tokens[:2], said, atol=0.02)
     assert sorted(made.name for made in singles.folder.glob("seen-*")) == ["seen-one.npy", "seen-other.npy"]
+    network.fingerprint = "one"
+    assert len(resampler.look_ahead(network, replace(singles, done=8))) == 8
+    assert len(resampler.look_ahead(network, singles)) == singles.done
 
 
 def test_faces_can_be_seen_ahead_where_they_are_kept_alone():

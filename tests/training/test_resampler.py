@@ -105,6 +105,17 @@ def test_bad_input(trainee, drawn):
         trainee(drawn="")
     with pytest.raises(BadInput, match="too few people"):
         trainee(tested=6)
+    with pytest.raises(BadInput, match="with --begin"):
+        fact.FactSettings(resampler=0.0)
+
+
+def test_everybodys_mean_embedding_by_hand():
+    """Of unit vectors, whatever the order and the batches."""
+    network, who = encoder(), np.array([1, 0, 1, 0, 1])
+    tokens = torch.randn(5, 144, 64)
+    unit = F.normalize(network.embedding(tokens), dim=1)
+    wanted = torch.stack([F.normalize(unit[torch.from_numpy(who == one)].sum(dim=0), dim=0) for one in (0, 1)])
+    assert torch.allclose(resampler.means_of(network, tokens.numpy(), who, batch=2), wanted, atol=1e-5)
 
 
 def test_fact_leaves_a_resampler_alone_whose_rate_is_nothing(drawn, begun, tmp_path):
