@@ -96,7 +96,6 @@ void forward_head(const float* q, int64_t q_step, int64_t queries, const float* 
     const float top = highest_of(most);
     for (int64_t j = 0; j < padded; j += LANES) {
       Floats share = exponential(at(scores + j) - top);
-      if (j + LANES >= padded) share = last ? share : Floats{};
       total += share;
       for (int d = 0; d < D; d++) sums[d] += share * at(v + d * padded + j);
     }
@@ -110,7 +109,6 @@ template <int D>
 void backward_head(const float* q, int64_t q_step, int64_t queries, const float* k, const float* v, int64_t keys, int64_t padded,
                    float scale, const float* out, int64_t out_step, const float* grad, int64_t grad_step, const float* logs, float* dq,
                    int64_t dq_step, float* dk, float* dv) {
-  const Ints last = last_of(keys);
   for (int64_t i = 0; i < queries; i++) {
     Floats one[D], back[D], sums[D];
     float along = 0;  // Σ_j share_j · d(share_j)
@@ -120,7 +118,6 @@ void backward_head(const float* q, int64_t q_step, int64_t queries, const float*
     }
     for (int64_t j = 0; j < padded; j += LANES) {
       Floats share = exponential(dot<D>(one, k + j, padded) - logs[i]);
-      if (j + LANES >= padded) share = last ? share : Floats{};
       const Floats score = share * (dot<D>(back, v + j, padded) - along);
       for (int d = 0; d < D; d++) {
         float *dk_at = dk + d * padded + j, *dv_at = dv + d * padded + j;

@@ -57,6 +57,23 @@ def test_the_kernel_computes_what_torch_does(monkeypatch):
     assert len(used) == 5, "wide heads stay with torch"
 
 
+def test_very_low_scores_leave_no_trace_behind_the_last_key():
+    """All scores −91: what fills the last vector up has score 0, 10³⁹ times as much, and must not count, forwards or back."""
+    if not narrow.possible():
+        return
+    narrow.use_narrow_heads()
+    torch.manual_seed(1)
+    query, value = torch.full((1, 2, 3, 4), 13.0, requires_grad=True), torch.randn(1, 2, 5, 4, requires_grad=True)
+    key = torch.full((1, 2, 5, 4), -3.5, requires_grad=True)  # 4 · 13 · −3.5 / 2
+    found = narrow.attention(query, key, value)
+    assert torch.allclose(found, value.mean(dim=2, keepdim=True).expand_as(found), atol=1e-5), "five equal scores: the mean"
+    back = torch.randn_like(found)
+    grads = torch.autograd.grad(found, (query, key, value), back)
+    given = [one.detach().double().requires_grad_() for one in (query, key, value)]
+    theirs = torch.autograd.grad(PLAIN(*given), given, back.double())
+    assert all(torch.allclose(mine.double(), other, atol=1e-4) for mine, other in zip(grads, theirs, strict=True))
+
+
 def test_masks_and_causal_attention_stay_with_torch():
     if not narrow.possible():
         return

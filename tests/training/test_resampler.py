@@ -70,6 +70,9 @@ def test_a_resampler_learns_and_the_gates_stay(trainee, begun):
     before, after = adapter_tensors(read_adapter(begun)), one.weights()
     moved = {key for key in before if not torch.equal(before[key], after[key])}
     assert moved and all(key.startswith("local_fac_prj.") for key in moved), "the gates' tensors are all as they were"
+    kept = one.taught().resampler.state_dict()
+    assert all(torch.equal(value, kept[key]) for key, value in one.average.of("resampler").items()), "what is kept is the average"
+    assert not all(torch.equal(value, kept[key]) for key, value in one.resampler.state_dict().items())
 
 
 def test_the_anchor_keeps_tokens_where_they_were(trainee):
@@ -133,4 +136,5 @@ def test_fact_leaves_a_resampler_alone_whose_rate_is_nothing(drawn, begun, tmp_p
     after = one.adapter.state_dict()
     moved = {key for key in before if not torch.equal(before[key], after[key])}
     assert moved and not any(key.startswith("resampler.") for key in moved)
+    assert all(value.grad is None for value in one.adapter.resampler.parameters()), "nor does its gradient count when others' are clipped"
     assert F.mse_loss(one.averaged().resampler(torch.zeros(1, 144, 64)), one.adapter.resampler(torch.zeros(1, 144, 64))) == 0
