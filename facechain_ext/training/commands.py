@@ -36,6 +36,7 @@ COMMANDS: dict[str, Command] = {
     "train-analyser": Command("Train the demo model's face analysis on drawn people.", _from("analyser")),
     "export-base": Command("Write the trained demo model as one checkpoint file.", _from("export")),
     "train-resampler": Command("Teach an adapter's resampler to tell drawn people apart, before train-fact.", _from("resampler")),
+    "train-recogniser": Command("Teach a small network whose face latents show, for train-fact's identity loss.", _from("identity_loss")),
     "train-fact": Command("Train a FACT adapter on a dataset of faces, or on drawn people.", _from("fact")),
     "train-style-lora": Command("Train a style LoRA on a folder of pictures, or on a drawn style.", _from("style_lora")),
     "train-control": Command("Train an openpose ControlNet on pictures with skeletons, or on drawn people.", _from("control")),

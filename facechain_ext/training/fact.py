@@ -38,10 +38,11 @@ from facechain_ext.training.drawn import DrawnSet, open_drawn
 from facechain_ext.training.encoder import FINISHED as ENCODER
 from facechain_ext.training.fair import Outside
 from facechain_ext.training.frozen import networks_of
+from facechain_ext.training.identity_loss import IdentityLoss
 from facechain_ext.training.latents import HEIGHT, LatentSet, open_set
 from facechain_ext.training.loop import train
 from facechain_ext.training.muon import MuonAndAdamW
-from facechain_ext.training.noise import add_noise, coarse_weight, sample, snr_weight
+from facechain_ext.training.noise import add_noise, coarse_weight, sample, snr_weight, take_noise
 from facechain_ext.training.parallel import ParallelAdapter, attach_parallel, parallel_tensors
 from facechain_ext.training.pixels import to_pictures, to_tensor
 from facechain_ext.training.resampler import look_ahead
@@ -92,6 +93,8 @@ class FactSettings(Common):
     coarse: float = option(0.0, "extra weight of noisy steps in multiples of noise by signal: outlines are settled there; 0: none")
     tested: int = option(0, "drawn people: how many unseen ones are painted at every sample sheet, for the judge to tell apart; 0: none")
     half: bool = option(False, "write the finished adapter in float16: half the size")
+    identity: float = option(0.0, "drawn people: weight of the identity loss, by --recogniser, on the picture the noise told stands for; 0: none")
+    recogniser: str = option("", "for --identity: what train-recogniser trained; empty: the one trained here")
     parallel: bool = option(False, "ablation: parallel cross-attention, as IP-Adapter's, instead of the gate before the text")
 
     def __post_init__(self) -> None:
@@ -100,6 +103,8 @@ class FactSettings(Common):
             raise BadInput(f"--size is {self.size}: it must be a multiple of 8.")
         if not self.resampler and not self.begin:
             raise BadInput("--resampler 0 leaves the resampler as it is: give one that has learnt something with --begin.")
+        if self.identity and not self.ahead:
+            raise BadInput("--identity needs to know who is who: give --drawn and --ahead beside it.")
 
 
 MAY_CHANGE = {"models", "half"}
@@ -152,6 +157,8 @@ class FactTrainee:
         self.average = Average({"adapter": self.adapter}, settings.decay)
         self.no_words = tokens_tensor(networks, "")
         self.kept = look_ahead(self.encoder, kept_of(source)) if settings.ahead else None
+        self.identity = IdentityLoss.of(settings.recogniser, self.encoder, kept_of(source)) if settings.identity else None
+        self.known = 0.0
         self.judged = 0.0
         self.told: Told | None = None
 
@@ -169,16 +176,22 @@ class FactTrainee:
             rows = tuple(range(len(noise)))
             call = Call(rows=rows, pictures=rows, progress=0.0, latent=latent)
             with self._attach(self.adapter, persons, lambda _: call, outside):
-                found = self.networks.unet(add_noise(batch.latents, noise, times), times, words).sample
+                noisy = add_noise(batch.latents, noise, times)
+                found = self.networks.unet(noisy, times, words).sample
         plain = F.mse_loss(found.float(), noise, reduction="none")
         weight = 1 + (settings.heads - 1) * F.adaptive_avg_pool2d(batch.head[:, None], latent)
         error, fair = (plain * weight).mean(dim=(1, 2, 3)) / weight.mean(), outside.mean()
         told = (error * snr_weight(times, settings.snr) * coarse_weight(times, settings.coarse)).mean()
         loss = told + settings.fair_weight * settings.fair * fair
+        if self.identity is not None and len(batch.rows) == 1 and batch.rows[0] is not None:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.autocast):
+                told_picture = take_noise(noisy, found.float(), times)
+                wrong, self.known = self.identity(told_picture, times, batch.rows[0][:, 0], ~batch.faceless)
+            loss = loss + settings.identity * wrong
         norm = self._update(loss, number)
         self.average.follow(number)
-        found = {"error": plain.detach().mean(), "fair": fair.detach(), "gate": self._opening(), "gradient": norm}
-        return {**found, "judged": self.judged} if settings.tested else found
+        said = {"error": plain.detach().mean(), "fair": fair.detach(), "gate": self._opening(), "gradient": norm}
+        return said | ({"known": self.known} if self.identity else {}) | ({"judged": self.judged} if settings.tested else {})
 
     def _attach(self, adapter: nn.Module, persons: Sequence[Any], calls: Any, observe: Any = None) -> Any:
         way: Any = attach_parallel if self.settings.parallel else attach

@@ -65,12 +65,16 @@ class TraitHead(nn.Module):
 
     def loss(self, embeddings: Tensor, people: Sequence[Identity]) -> Tensor:
         """Mean error over the traits; embeddings [B, width] of the people's pictures."""
+        return self.errors(embeddings, people).mean()
+
+    def errors(self, embeddings: Tensor, people: Sequence[Identity]) -> Tensor:
+        """The same of every picture [B]."""
         mean, deviation = _spread()
         kinds = torch.tensor([kinds_of(who) for who in people], device=embeddings.device)
         sizes = (np.array([sizes_of(who) for who in people]) - mean) / deviation
         wanted = torch.tensor(sizes, dtype=torch.float32, device=embeddings.device)
-        named = torch.stack([F.cross_entropy(head(embeddings), kinds[:, i]) for i, head in enumerate(self.kinds)])
-        return named.mean() + F.mse_loss(self.sizes(embeddings), wanted)
+        named = [F.cross_entropy(head(embeddings), kinds[:, i], reduction="none") for i, head in enumerate(self.kinds)]
+        return torch.stack(named).mean(dim=0) + F.mse_loss(self.sizes(embeddings), wanted, reduction="none").mean(dim=1)
 
 
 def margin_loss(embeddings: Tensor, scale: float, margin: float) -> tuple[Tensor, Tensor]:

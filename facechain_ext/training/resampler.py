@@ -55,12 +55,17 @@ class Lessons(nn.Module):
         self.register_buffer("people", people, persistent=False)
 
     def loss(self, tokens: Tensor, who: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Error of the traits and of whose tokens they are; share of those nearest to their own. who: rows of `people` [B]."""
+        """Mean of `errors`; share of tokens that are nearest to their own person."""
+        errors, right = self.errors(tokens, who)
+        return errors.mean(), right.float().mean()
+
+    def errors(self, tokens: Tensor, who: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Error of the traits and of whose tokens they are [B], and whether they are nearest to their own [B]; who: rows of `people` [B]."""
         flat = tokens.flatten(1)
         cosines = F.normalize(self.embedding(flat), dim=1) @ self.people.T
         wanted = send(who.astype(np.int64), flat.device)
-        named = self.traits.loss(flat, [person(PAINTED.start + int(one)) for one in who])
-        return named + 0.2 * F.cross_entropy(SCALE * cosines, wanted), (cosines.argmax(dim=1) == wanted).float().mean()
+        named = self.traits.errors(flat, [person(PAINTED.start + int(one)) for one in who])
+        return named + 0.2 * F.cross_entropy(SCALE * cosines, wanted, reduction="none"), cosines.argmax(dim=1) == wanted
 
 
 @torch.no_grad()
@@ -135,7 +140,7 @@ class ResamplerTrainee:
         for one in self.resampler.parameters():
             kinds[one.ndim == 2].append(one)
         groups = {matrices: [{"params": found, "weight_decay": 0.01}] for matrices, found in kinds.items()}
-        self.optimiser = MuonAndAdamW(groups[True], groups[False], settings.rate, settings.muon, fused(device), True)
+        self.optimiser = MuonAndAdamW(groups[True], groups[False], settings.rate, settings.muon, fused(device), not settings.autocast)
         self.average = Average({"resampler": self.resampler}, settings.decay)
         self.unseen = 0.0
 
@@ -145,10 +150,11 @@ class ResamplerTrainee:
     def step(self, number: int, rng: np.random.Generator) -> Mapping[str, float | Tensor]:
         rows = np.sort(rng.integers(0, self.learnt, self.settings.batch))
         faces = self._faces(rows)
-        tokens = self.resampler(faces)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.autocast):
+            tokens = self.resampler(faces).float()
+            with torch.no_grad():
+                before = self.before(faces).float()
         told, right = self.lessons.loss(tokens, self.whose[rows])
-        with torch.no_grad():
-            before = self.before(faces)
         moved = F.mse_loss(tokens, before)
         norm = optimise(told + self.settings.anchor * moved, self.optimiser, self.parameters, rate_at(number, self.settings), clip=5.0)
         self.average.follow(number)

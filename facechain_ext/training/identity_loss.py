@@ -1,0 +1,216 @@
+"""An identity loss for train-fact: a recogniser looks at the picture the noise prediction stands for and says whose face it is.
+
+What tells people apart moves the error of the noise by little, so a gate hears little of it. The recogniser works on latents: nothing has to
+be decoded, and beside a UNet it costs a quarter. It learns on what it will be shown, pictures as vague as a frozen UNet tells them from noise,
+and speaks as the lessons of a resampler do (training/resampler.py): traits by name, and nearness to everybody's mean embedding.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from facechain_ext.demo.architecture import VAE
+from facechain_ext.engine.checkpoints import read_encoder
+from facechain_ext.engine.encoder import FaceEncoder
+from facechain_ext.errors import BadInput, BadWeights
+from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
+from facechain_ext.training.average import Average
+from facechain_ext.training.checkpoint import default_folder, load_weights, trained
+from facechain_ext.training.device import choose_device, fused, optimise, pace_of, rate_at, send
+from facechain_ext.training.drawn import DrawnSet, open_drawn
+from facechain_ext.training.encoder import FINISHED as ENCODER
+from facechain_ext.training.frozen import finish, networks_of
+from facechain_ext.training.latents import HEIGHT, open_set
+from facechain_ext.training.loop import train
+from facechain_ext.training.noise import ALPHAS, STEPS, add_noise, take_noise
+from facechain_ext.training.resampler import Lessons, look_ahead, means_of, whose
+
+NAME, SUMMARY = "train-recogniser", "Teach a small network whose face latents show, for train-fact's identity loss."
+FINISHED = "recogniser.safetensors"
+CELLS, FEATURES = HEIGHT // 8, 384
+CHANNELS = (64, 128, 256)
+"""At every size of the latents: whole, half, quarter."""
+
+
+class Block(nn.Module):
+    """Two convolutions beside a way past them, [B, C, H, W] both ways."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        parts = (nn.GroupNorm(8, channels), nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1))
+        again = (nn.GroupNorm(8, channels), nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1))
+        self.way = nn.Sequential(*parts, *again)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps + self.way(maps)
+
+
+class LatentRecogniser(nn.Module):
+    """Scaled latents of one person [B, 4, 16, 16] → features [B, 384], and the lessons that read them."""
+
+    def __init__(self, people: Tensor) -> None:
+        """people: everybody's mean embedding, unit vectors [P, E]."""
+        super().__init__()
+        parts: list[nn.Module] = []
+        before = VAE["latent_channels"]
+        for place, channels in enumerate(CHANNELS):
+            parts += [nn.Conv2d(before, channels, 3, padding=1, stride=2 if place else 1), Block(channels), Block(channels)]
+            before = channels
+        side = CELLS >> (len(CHANNELS) - 1)
+        self.trunk = nn.Sequential(*parts, nn.GroupNorm(8, before), nn.SiLU(), nn.Flatten(), nn.Linear(before * side * side, FEATURES), nn.SiLU())
+        self.lessons = Lessons(FEATURES, people)
+
+    def errors(self, latents: Tensor, who: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Error of the traits and of whose face it is [B], and whether it is nearest to its own [B]; who: rows of the people [B].
+
+        The trunk alone computes in bfloat16 where autocast is on.
+        """
+        features = self.trunk(latents)
+        with torch.autocast(features.device.type, enabled=False):
+            return self.lessons.errors(features.float(), who)
+
+
+class IdentityLoss:
+    """What train-fact asks a frozen recogniser."""
+
+    def __init__(self, recogniser: LatentRecogniser, whose: np.ndarray) -> None:
+        """whose: of every face that is kept ahead, whose it is [N]."""
+        self.recogniser, self.whose = recogniser.eval().requires_grad_(False), whose
+
+    @classmethod
+    def of(cls, path: str, encoder: FaceEncoder, drawn: DrawnSet) -> IdentityLoss:
+        """By a file of train-recogniser; empty: the one trained here. BadWeights where there is none, or one of another face encoder."""
+        file = Path(path) if path else default_folder(NAME.removeprefix("train-")) / FINISHED
+        everybody = whose(drawn)
+        made = LatentRecogniser(means_of(encoder, look_ahead(encoder, drawn), everybody))
+        try:
+            made.load_state_dict(load_weights(file))
+        except RuntimeError as error:
+            raise BadWeights(f"{file} is no recogniser for this face encoder: train one with `{NAME}`.") from error
+        return cls(made.to(encoder.pos_embed.device), everybody)
+
+    def __call__(self, latents: Tensor, times: Tensor, rows: np.ndarray, with_face: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean error of told pictures [B, 4, 16, 16], and the share that is nearest to its own; those without a face are not asked.
+
+        times: of the noise they were told from [B]; rows: where a face of each is kept [B]; with_face: bool [B].
+        """
+        errors, right = self.recogniser.errors(latents, self.whose[rows])
+        return (errors * trust(times) * with_face).mean(), right[with_face].float().mean()
+
+
+def trust(times: Tensor) -> Tensor:
+    """√SNR of steps of the noise, at most 1: a picture told from more noise is its prediction's error many times over [B]."""
+    alpha = ALPHAS.to(times.device)[times]
+    return (alpha / (1 - alpha)).sqrt().clamp(max=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecogniserSettings(Common):
+    """Settings of a recogniser's training."""
+
+    batch: int = option(64, "latents per step, half of them told by the UNet from noise, half with noise left in them")
+    encoder: str = option("", "face encoder; empty: the one train-encoder trained here, else the product's")
+    checkpoint: str = option("", "SD1.5 checkpoint, one file; empty: the demo model's, as export-base wrote it here, else the product's")
+    drawn: str = option("", "folder of draw-people with single people")
+    latents: str = option("", "folder of encode-pictures with latents of the same")
+    noise: float = option(0.9, "most noise left in latents, in their own deviations")
+    tested: int = option(200, "people kept out, for the test at every sample sheet")
+
+
+class RecogniserTrainee:
+    """A recogniser, its optimiser and its average."""
+
+    def __init__(self, settings: RecogniserSettings, device: torch.device) -> None:
+        torch.manual_seed(settings.seed)
+        self.settings, self.device = settings, device
+        if not settings.drawn or not settings.latents:
+            raise BadInput("A recogniser is taught by drawn people and their latents: give --drawn and --latents.")
+        drawn, self.set = open_drawn(Path(settings.drawn)), open_set(Path(settings.latents))
+        if self.set.drawn != str(drawn.folder):
+            raise BadInput(f"The latents are not those of {drawn.folder}: give its folder to `encode-pictures --drawn`.")
+        self.networks = networks_of(settings.checkpoint, device)
+        encoder = read_encoder(Path(settings.encoder) if settings.encoder else trained("encoder", ENCODER)).to(device)
+        everybody = whose(drawn)
+        self.whose = everybody[: self.set.done]
+        self.learnt = int((self.whose < self.whose.max() + 1 - settings.tested).sum())
+        if not 0 < self.learnt < len(self.whose):
+            raise BadInput(f"{settings.latents} has too few people to keep {settings.tested} for the test: encode more, or test with fewer.")
+        self.network = LatentRecogniser(means_of(encoder, look_ahead(encoder, drawn), everybody)).to(device)
+        self.parameters = [*self.network.parameters()]
+        self.optimiser = torch.optim.AdamW(self.parameters, lr=settings.rate, weight_decay=0.05, fused=fused(device))
+        self.average = Average({"recogniser": self.network}, settings.decay)
+        self.unseen = 0.0
+
+    def step(self, number: int, rng: np.random.Generator) -> Mapping[str, float | Tensor]:
+        rows = np.sort(rng.permutation(self.learnt)[: self.settings.batch])
+        rows = rng.permutation(rows)  # which half is which has nothing to do with who
+        latents = self._latents(rows)
+        half = len(rows) // 2
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.autocast):
+            shown = torch.cat([self._told(latents[:half], rows[:half]), self._noisy(latents[half:])])
+            errors, right = self.network.errors(shown, self.whose[rows])
+        told = errors.mean()
+        norm = optimise(told, self.optimiser, self.parameters, rate_at(number, self.settings), clip=5.0)
+        self.average.follow(number)
+        return {"told": told.detach(), "right": right.float().mean(), "gradient": norm, "unseen": self.unseen}
+
+    def _latents(self, rows: np.ndarray) -> Tensor:
+        found = send(self.set.latents[rows].astype(np.float32), self.device)
+        return found * self.networks.vae.config["scaling_factor"]
+
+    @torch.no_grad()
+    def _told(self, latents: Tensor, rows: np.ndarray) -> Tensor:
+        """What the UNet makes of them with noise up to any step."""
+        times = torch.randint(0, STEPS, (len(latents),), device=self.device)
+        noisy = add_noise(latents, torch.randn_like(latents), times)
+        words = self.networks.text_encoder(send(self.set.tokens[rows].astype(np.int64), self.device)).last_hidden_state
+        return take_noise(noisy, self.networks.unet(noisy, times, words).sample.float(), times)
+
+    def _noisy(self, latents: Tensor) -> Tensor:
+        size = torch.rand(len(latents), 1, 1, 1, device=self.device) * self.settings.noise
+        return latents + size * torch.randn_like(latents)
+
+    def state(self) -> dict[str, Any]:
+        taught = {"recogniser": self.network.state_dict(), "unseen": self.unseen}
+        return {**taught, "optimiser": self.optimiser.state_dict(), "average": self.average.tensors}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.unseen = state["unseen"]
+        self.network.load_state_dict(state["recogniser"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.average.restore(state["average"])
+
+    def weights(self) -> Mapping[str, Tensor]:
+        return self.average.of("recogniser")
+
+    def metadata(self) -> Mapping[str, str]:
+        return {"unseen": f"{self.unseen:.4f}"}
+
+    @torch.no_grad()
+    def sheet(self) -> None:
+        """No picture: of latents of people kept out, how many are nearest to their own embedding among everybody's."""
+        rows = np.arange(self.learnt, len(self.whose), 2)
+        network = LatentRecogniser(self.network.lessons.people).to(self.device)
+        network.load_state_dict(self.average.of("recogniser"))
+        self.unseen = float(network.eval().errors(self._latents(rows), self.whose[rows])[1].float().mean())
+
+
+def main(argv: Sequence[str]) -> None:
+    """Command line."""
+    settings, folder = parse(RecogniserSettings, NAME, SUMMARY, argv)
+    trainee = RecogniserTrainee(settings, choose_device(settings))
+    train(trainee, folder, identity_of(settings), settings.seed, pace_of(settings))
+    finish(trainee, folder / FINISHED)
+
+
+if __name__ == "__main__":
+    speak()
+    main(sys.argv[1:])

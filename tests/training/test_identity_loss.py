@@ -1,0 +1,173 @@
+"""The identity loss: what a recogniser is shown, who is kept out, exact restarts, and what it says to a gate."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from facechain_ext.engine.checkpoints import write_adapter
+from facechain_ext.errors import BadInput, BadWeights
+from facechain_ext.training import fact, identity_loss, resampler
+from facechain_ext.training.checkpoint import save_weights
+from facechain_ext.training.drawn import DrawnSettings, draw_set, open_drawn
+from facechain_ext.training.latents import open_set
+from facechain_ext.training.noise import add_noise, take_noise
+from facechain_ext.training.subjects import StoredPeople
+from tests.training.fact_cases import encoder, networks, write_latents
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("people") / "drawn"
+    draw_set(DrawnSettings(identities=6, each=4, workers=1), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def latents(drawn):
+    """Latents of 24 pictures in which every person has a pattern of their own."""
+    folder = write_latents(drawn.parent / "latents", 24)
+    found = np.load(folder / "latents.npy").astype(np.float32) * 0.3
+    found += np.random.default_rng(5).standard_normal((6, 4, 16, 16)).repeat(4, axis=0) * 5
+    np.save(folder / "latents.npy", found.astype(np.float16))
+    note = folder / "set.json"
+    note.write_text(note.read_text().replace('"vae": ""', f'"vae": "", "drawn": "{drawn}"'))
+    return folder
+
+
+@pytest.fixture
+def trainee(drawn, latents, monkeypatch):
+    monkeypatch.setattr(identity_loss, "read_encoder", lambda path: encoder())
+    monkeypatch.setattr(identity_loss, "networks_of", lambda path, device: networks())
+    settings = identity_loss.RecogniserSettings(
+        steps=30, batch=8, warmup=1, rate=1e-3, decay=0.5, drawn=str(drawn), latents=str(latents), tested=2
+    )
+    return lambda **given: identity_loss.RecogniserTrainee(replace(settings, **given), CPU)
+
+
+def test_a_recogniser_learns(trainee):
+    one = trainee()
+    told = [float(one.step(number, np.random.default_rng(number))["told"]) for number in range(25)]
+    assert np.mean(told[-5:]) < 0.8 * np.mean(told[:5])
+
+
+def test_half_is_told_from_noise_and_half_is_noisy(trainee, monkeypatch):
+    """The first half is what the UNet makes of them, the second the latents with noise of at most the share asked for."""
+    one, shown = trainee(noise=0.5), []
+    errors = identity_loss.LatentRecogniser.errors
+    monkeypatch.setattr(identity_loss.LatentRecogniser, "errors", lambda self, x, who: shown.append((x.detach(), who)) or errors(self, x, who))
+    one.step(0, np.random.default_rng(0))
+    found, who = shown[0]
+    everybody = one._latents(np.arange(16))
+    nearest = [(everybody[4 * person : 4 * person + 4] - row).flatten(1).std(dim=1).min() for row, person in zip(found, who, strict=True)]
+    assert max(nearest[4:]) < 0.52, "4,096 numbers of noise with a deviation of 0.5 at most"
+    torch.manual_seed(4)
+    told = one._told(everybody[:3], np.arange(3))
+    torch.manual_seed(4)
+    times = torch.randint(0, 1000, (3,))
+    noisy = add_noise(everybody[:3], torch.randn(3, 4, 16, 16), times)
+    words = one.networks.text_encoder(torch.from_numpy(one.set.tokens[:3].astype(np.int64))).last_hidden_state
+    assert torch.equal(told, take_noise(noisy, one.networks.unet(noisy, times, words).sample, times))
+
+
+def test_who_is_tested_is_in_no_lesson(trainee, monkeypatch):
+    one, asked = trainee(tested=2), []
+    errors = identity_loss.LatentRecogniser.errors
+    monkeypatch.setattr(
+        identity_loss.LatentRecogniser, "errors", lambda self, shown, who: asked.append(set(who.tolist())) or errors(self, shown, who)
+    )
+    for number in range(8):
+        one.step(number, np.random.default_rng(number))
+    assert set().union(*asked) == {0, 1, 2, 3}
+    one.sheet()
+    assert asked[-1] == {4, 5} and 0 <= one.unseen <= 1
+
+
+def test_restored_it_goes_on_bit_by_bit(trainee):
+    one, other = trainee(), trainee()
+    one.step(0, np.random.default_rng(0))
+    other.restore(copy.deepcopy(one.state()))
+    for each in (one, other):
+        torch.manual_seed(1)
+        each.step(1, np.random.default_rng(1))
+    assert all(torch.equal(value, other.weights()[key]) for key, value in one.weights().items())
+
+
+def test_how_far_a_told_picture_is_trusted():
+    """By hand: ᾱ is 0.9991 at step 0, far more signal than noise; at 999 it is 0.0047, √(0.0047 / 0.9953)."""
+    found = identity_loss.trust(torch.tensor([0, 999]))
+    assert found[0] == 1 and found[1] == pytest.approx((0.00466 / 0.99534) ** 0.5, rel=2e-3)
+
+
+def test_the_loss_asks_of_those_with_a_face_alone(trainee):
+    """Against the recogniser's own errors: the mean over all, those without a face 0, the noisy one weighed."""
+    network = trainee().network
+    loss = identity_loss.IdentityLoss(network, np.array([0, 0, 1, 1, 2, 2]))
+    shown, times = torch.randn(3, 4, 16, 16), torch.tensor([0, 999, 0])
+    found, right = loss(shown, times, np.array([5, 1, 2]), torch.tensor([True, True, False]))
+    errors, known = network.errors(shown, np.array([2, 0, 1]))
+    weighed = errors[0] + errors[1] * identity_loss.trust(times)[1]
+    assert found.item() == pytest.approx(weighed.item() / 3, rel=1e-5)
+    assert float(right) == known[:2].float().mean()
+    assert all(not value.requires_grad for value in network.parameters())
+
+
+def test_bad_input(trainee, drawn, tmp_path):
+    with pytest.raises(BadInput, match="give --drawn and --latents"):
+        trainee(latents="")
+    with pytest.raises(BadInput, match="too few people"):
+        trainee(tested=6)
+    with pytest.raises(BadInput, match="not those of"):
+        trainee(latents=str(write_latents(tmp_path / "others", 24)))
+    with pytest.raises(BadInput, match="who is who"):
+        fact.FactSettings(identity=0.1)
+    with pytest.raises(BadWeights, match="run the training"):
+        identity_loss.IdentityLoss.of(str(tmp_path / "none"), encoder(), open_drawn(drawn))
+    save_weights(tmp_path / "other.safetensors", {"trunk": torch.zeros(2)})
+    with pytest.raises(BadWeights, match="no recogniser for this face encoder"):
+        identity_loss.IdentityLoss.of(str(tmp_path / "other.safetensors"), encoder(), open_drawn(drawn))
+
+
+def test_gates_hear_it(trainee, drawn, latents, tmp_path):
+    """Told of the same batch with the loss alone, gates learn to paint pictures in which the recogniser sees who it is."""
+    taught = trainee()
+    for number in range(40):
+        taught.step(number, np.random.default_rng(number))
+    save_weights(tmp_path / "recogniser.safetensors", taught.weights())
+    torch.manual_seed(3)
+    made = fact.build_adapter(fact.FactSettings(batch=2), networks().unet, encoder())
+    write_adapter(made, tmp_path / "adapter.safetensors", {"resampler_heads": str(made.sizes.resampler.heads)})
+    source = StoredPeople(open_drawn(drawn), open_set(latents))
+    settings = fact.FactSettings(
+        steps=12, batch=8, warmup=1, rate=3e-3, ahead=True, resampler=0.0, begin=str(tmp_path / "adapter.safetensors"), muon=0.7, decay=0.5,
+        latents=str(latents), drawn=str(drawn), recogniser=str(tmp_path / "recogniser.safetensors"), drop=0.0, drop_words=0.0, several=0.0,
+    )  # fmt: skip
+    wrong = {}
+    for weight in (1e-6, 30.0):
+        one = fact.FactTrainee(replace(settings, identity=weight), CPU, networks(), encoder(), source)
+        heard, loss = [], one.identity
+        assert loss is not None
+
+        def ask(*given, loss=loss, heard=heard):
+            found = loss(*given)
+            heard.append(float(found[0]))
+            return found
+
+        one.identity = ask
+        for number in range(12):
+            torch.manual_seed(0)
+            said = one.step(number, np.random.default_rng(0))
+        wrong[weight] = heard
+        assert 0 <= float(said["known"]) <= 1
+    assert wrong[30.0][0] == pytest.approx(wrong[1e-6][0], rel=1e-5), "the same batch, the same adapter"
+    assert wrong[30.0][-1] < wrong[1e-6][-1] - 0.02 * wrong[30.0][0]
+
+
+def test_the_sets_know_whose_faces_they_are(drawn):
+    assert resampler.whose(open_drawn(drawn)).tolist() == np.arange(6).repeat(4).tolist()
