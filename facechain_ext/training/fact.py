@@ -42,7 +42,7 @@ from facechain_ext.training.identity_loss import IdentityLoss
 from facechain_ext.training.latents import HEIGHT, LatentSet, open_set
 from facechain_ext.training.loop import train
 from facechain_ext.training.muon import MuonAndAdamW
-from facechain_ext.training.noise import add_noise, coarse_weight, sample, snr_weight, take_noise
+from facechain_ext.training.noise import add_noise, coarse_weight, sample, snr_weight, take_noise, velocity_weight
 from facechain_ext.training.parallel import ParallelAdapter, attach_parallel, parallel_tensors
 from facechain_ext.training.pixels import to_pictures, to_tensor
 from facechain_ext.training.resampler import look_ahead
@@ -91,9 +91,10 @@ class FactSettings(Common):
     muon: float = option(0.0, "size of Muon's steps in multiples of the rate (AdamW's are 0.2) for matrices; 0: AdamW alone")
     snr: float = option(0.0, "cap of the signal-to-noise weight (min-SNR); 0: every step of the noise weighs the same")
     coarse: float = option(0.0, "extra weight of noisy steps in multiples of noise by signal: outlines are settled there; 0: none")
+    velocity: bool = option(False, "the error of the velocity v in place of the noise's: noisy steps are heard as clearly as the others")
     tested: int = option(0, "drawn people: how many unseen ones are painted at every sample sheet, for the judge to tell apart; 0: none")
     half: bool = option(False, "write the finished adapter in float16: half the size")
-    identity: float = option(0.0, "drawn people: weight of the identity loss, by --recogniser, on the picture the noise told stands for; 0: none")
+    identity: float = option(0.0, "drawn people: weight of the identity loss, on the picture that the told noise stands for; 0: none")
     recogniser: str = option("", "for --identity: what train-recogniser trained; empty: the one trained here")
     parallel: bool = option(False, "ablation: parallel cross-attention, as IP-Adapter's, instead of the gate before the text")
 
@@ -181,7 +182,7 @@ class FactTrainee:
         plain = F.mse_loss(found.float(), noise, reduction="none")
         weight = 1 + (settings.heads - 1) * F.adaptive_avg_pool2d(batch.head[:, None], latent)
         error, fair = (plain * weight).mean(dim=(1, 2, 3)) / weight.mean(), outside.mean()
-        told = (error * snr_weight(times, settings.snr) * coarse_weight(times, settings.coarse)).mean()
+        told = (error * self._weight(times)).mean()
         loss = told + settings.fair_weight * settings.fair * fair
         if self.identity is not None and len(batch.rows) == 1 and batch.rows[0] is not None:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.autocast):
@@ -192,6 +193,12 @@ class FactTrainee:
         self.average.follow(number)
         said = {"error": plain.detach().mean(), "fair": fair.detach(), "gate": self._opening(), "gradient": norm}
         return said | ({"known": self.known} if self.identity else {}) | ({"judged": self.judged} if settings.tested else {})
+
+    def _weight(self, times: Tensor) -> Tensor:
+        """How much the error of the noise counts at steps of it [B]."""
+        settings = self.settings
+        whole = snr_weight(times, settings.snr) * coarse_weight(times, settings.coarse)
+        return whole * velocity_weight(times) if settings.velocity else whole
 
     def _attach(self, adapter: nn.Module, persons: Sequence[Any], calls: Any, observe: Any = None) -> Any:
         way: Any = attach_parallel if self.settings.parallel else attach

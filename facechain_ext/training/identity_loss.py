@@ -1,8 +1,8 @@
 """An identity loss for train-fact: a recogniser looks at the picture the noise prediction stands for and says whose face it is.
 
-What tells people apart moves the error of the noise by little, so a gate hears little of it. The recogniser works on latents: nothing has to
-be decoded, and beside a UNet it costs a quarter. It learns on what it will be shown, pictures as vague as a frozen UNet tells them from noise,
-and speaks as the lessons of a resampler do (training/resampler.py): traits by name, and nearness to everybody's mean embedding.
+What tells people apart moves the error of the noise by little, so a gate hears little of it. The recogniser works on latents: nothing need
+be decoded. It learns on what it will be shown, pictures as vague as a frozen UNet tells them from noise, and speaks as the lessons of a
+resampler do (training/resampler.py): traits by name, and nearness to everybody's mean embedding.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ class LatentRecogniser(nn.Module):
             parts += [nn.Conv2d(before, channels, 3, padding=1, stride=2 if place else 1), Block(channels), Block(channels)]
             before = channels
         side = CELLS >> (len(CHANNELS) - 1)
-        self.trunk = nn.Sequential(*parts, nn.GroupNorm(8, before), nn.SiLU(), nn.Flatten(), nn.Linear(before * side * side, FEATURES), nn.SiLU())
+        parts += [nn.GroupNorm(8, before), nn.SiLU(), nn.Flatten(), nn.Linear(before * side * side, FEATURES), nn.SiLU()]
+        self.trunk = nn.Sequential(*parts)
         self.lessons = Lessons(FEATURES, people)
 
     def errors(self, latents: Tensor, who: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -142,7 +143,7 @@ class RecogniserTrainee:
         self.whose = everybody[: self.set.done]
         self.learnt = int((self.whose < self.whose.max() + 1 - settings.tested).sum())
         if not 0 < self.learnt < len(self.whose):
-            raise BadInput(f"{settings.latents} has too few people to keep {settings.tested} for the test: encode more, or test with fewer.")
+            raise BadInput(f"{settings.latents} has too few people to keep {settings.tested} for the test: encode more, or test fewer.")
         self.network = LatentRecogniser(means_of(encoder, look_ahead(encoder, drawn), everybody)).to(device)
         self.parameters = [*self.network.parameters()]
         self.optimiser = torch.optim.AdamW(self.parameters, lr=settings.rate, weight_decay=0.05, fused=fused(device))

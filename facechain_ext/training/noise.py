@@ -38,6 +38,14 @@ def coarse_weight(times: Tensor, share: float) -> Tensor:
     return 1 + share * ((1 - alpha) / alpha).sqrt()
 
 
+def velocity_weight(times: Tensor) -> Tensor:
+    """1 + 1/SNR, which makes the error of the noise that of the velocity v (Salimans and Ho, 2022). [B]
+
+    What is left of that error is nearly the same at all steps, so all of them are heard as clearly.
+    """
+    return 1 / ALPHAS.to(times.device)[times]
+
+
 def mean_weight(times: Tensor, cells: int) -> Tensor:
     """How far the mean of a picture's noise can be told from its noisy latents of so many cells: near 0 where hardly noisy, to 0.9. [B]
 

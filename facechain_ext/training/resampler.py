@@ -60,7 +60,7 @@ class Lessons(nn.Module):
         return errors.mean(), right.float().mean()
 
     def errors(self, tokens: Tensor, who: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Error of the traits and of whose tokens they are [B], and whether they are nearest to their own [B]; who: rows of `people` [B]."""
+        """Error of the traits and of whose they are [B], and whether they are nearest to their own [B]; who: rows of `people` [B]."""
         flat = tokens.flatten(1)
         cosines = F.normalize(self.embedding(flat), dim=1) @ self.people.T
         wanted = send(who.astype(np.int64), flat.device)

@@ -66,11 +66,11 @@ ALONE = Team()
 
 
 def assemble() -> Team:
-    """The team this process was started in (by `accelerate launch` or torchrun), or this process alone. MissingPackage."""
+    """The team this process was started in (by torchrun, or on GPUs `accelerate launch`), or this process alone. MissingPackage."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return ALONE
     try:
         from accelerate import Accelerator
     except ImportError as error:
         raise MissingPackage("Training with several processes needs accelerate: install it, or start one process.") from error
-    return Team(Accelerator())
+    return Team(Accelerator(cpu=not torch.cuda.is_available()))

@@ -59,18 +59,23 @@ def trainee(source=None, **settings):
     return fact.FactTrainee(fact.FactSettings(**given), CPU, networks(), encoder(), source or OnePicture())
 
 
-def test_noisy_steps_weigh_more_where_asked(monkeypatch):
-    """1 + share/√SNR by hand, at the time that was drawn."""
+@pytest.mark.parametrize(
+    ("asked", "weight"),
+    [({"coarse": 2.0}, lambda alpha: 1 + 2 * math.sqrt((1 - alpha) / alpha)), ({"velocity": True}, lambda alpha: 1 / alpha)],
+    ids=["coarse", "velocity"],
+)
+def test_noisy_steps_weigh_more_where_asked(monkeypatch, asked, weight):
+    """1 + share/√SNR and 1 + 1/SNR by hand, at the time that was drawn."""
     losses, times = [], []
     monkeypatch.setattr(fact, "add_noise", lambda *given: times.append(int(given[2])) or add_noise(*given))
-    for coarse in (0.0, 2.0):
-        one = trainee(batch=1, drop=0.0, drop_words=0.0, several=0.0, fair=False, coarse=coarse)
+    for given in ({}, asked):
+        one = trainee(batch=1, drop=0.0, drop_words=0.0, several=0.0, fair=False, **given)
         monkeypatch.setattr(one, "_update", lambda loss, number: losses.append(loss.item()) or loss.detach())
         torch.manual_seed(4)
         one.step(0, np.random.default_rng(0))
     assert times[0] == times[1]
     alpha = float(np.prod(1 - np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2, where=np.arange(1000) <= times[0]))
-    assert losses[1] / losses[0] == pytest.approx(1 + 2 * math.sqrt((1 - alpha) / alpha), rel=1e-3)
+    assert losses[1] / losses[0] == pytest.approx(weight(alpha), rel=1e-3)
 
 
 def test_channels_last_change_nothing_but_the_layout():

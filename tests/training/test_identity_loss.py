@@ -59,9 +59,9 @@ def test_a_recogniser_learns(trainee):
 
 def test_half_is_told_from_noise_and_half_is_noisy(trainee, monkeypatch):
     """The first half is what the UNet makes of them, the second the latents with noise of at most the share asked for."""
-    one, shown = trainee(noise=0.5), []
-    errors = identity_loss.LatentRecogniser.errors
-    monkeypatch.setattr(identity_loss.LatentRecogniser, "errors", lambda self, x, who: shown.append((x.detach(), who)) or errors(self, x, who))
+    one, shown, kind = trainee(noise=0.5), [], identity_loss.LatentRecogniser
+    errors = kind.errors
+    monkeypatch.setattr(kind, "errors", lambda self, x, who: shown.append((x.detach(), who)) or errors(self, x, who))
     one.step(0, np.random.default_rng(0))
     found, who = shown[0]
     everybody = one._latents(np.arange(16))
@@ -156,7 +156,7 @@ def test_gates_hear_it(trainee, drawn, latents, tmp_path):
 
         def ask(*given, loss=loss, heard=heard):
             found = loss(*given)
-            heard.append(float(found[0]))
+            heard.append(found[0].item())
             return found
 
         one.identity = ask

@@ -143,12 +143,13 @@ def test_the_recipes_that_come_with_the_product_fit_the_commands(path, tmp_path,
         with pytest.raises(Parsed):
             module.main(argv)
         folders[stage.name] = tmp_path / stage.name
-    assert len(parsed) == len(folders) - 1 == 14
+    assert len(parsed) == len(folders) - 1 == 17
 
 
 def module_of(command):
     """The module behind a command of the trainers."""
     names = {"draw-people": "drawn", "encode-pictures": "latents", "export-base": "export", "train-style-lora": "style_lora"}
+    names |= {"train-recogniser": "identity_loss"}
     return import_module(f"facechain_ext.training.{names.get(command, command.removeprefix('train-'))}")
 
 

@@ -27,7 +27,7 @@ from facechain_ext.training.device import rate_at
 from facechain_ext.training.frozen import finish
 from facechain_ext.training.likeness import LikenessSettings
 from facechain_ext.training.muon import MuonAndAdamW
-from facechain_ext.training.noise import ALPHAS, add_noise, coarse_weight, mean_weight, snr_weight
+from facechain_ext.training.noise import ALPHAS, add_noise, coarse_weight, mean_weight, snr_weight, take_noise, velocity_weight
 from facechain_ext.training.recognition import HAIR, kinds_of, margin_loss, rank_first, sizes_of
 from facechain_ext.training.tokens import tokens_of
 
@@ -66,6 +66,17 @@ def test_noisy_steps_weigh_more():
     times = torch.arange(1000)
     assert torch.allclose(coarse_weight(times, 2.0), 1 + 2 / theirs_snr().sqrt(), rtol=1e-3)
     assert torch.equal(coarse_weight(times, 0.0), torch.ones(1000))
+
+
+def test_the_weight_of_velocities():
+    """Told the noise wrongly, the velocity of diffusers is wrong by that much more, whatever the step."""
+    theirs = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+    clean, noise, wrong = torch.randn(3, 6, 4, 2, 2, dtype=torch.float64)
+    times = torch.tensor([0, 100, 300, 600, 900, 999])
+    noisy = add_noise(clean, noise, times)
+    told = take_noise(noisy, wrong, times)
+    error = (theirs.get_velocity(told, wrong, times) - theirs.get_velocity(clean, noise, times)).square().mean(dim=(1, 2, 3))
+    assert torch.allclose(velocity_weight(times) * (wrong - noise).square().mean(dim=(1, 2, 3)), error, rtol=1e-3)
 
 
 def theirs_snr():
