@@ -118,6 +118,15 @@ def test_the_loss_asks_of_those_with_a_face_alone(trainee):
     assert all(not value.requires_grad for value in network.parameters())
 
 
+@pytest.mark.parametrize("autocast", [False, True])
+def test_the_trunk_in_bfloat16_where_asked_and_lessons_never(trainee, autocast):
+    one, kinds = trainee(autocast=autocast), []
+    for part in (one.network.trunk[0], one.network.lessons.embedding):
+        part.register_forward_hook(lambda *given: kinds.append(given[2].dtype))
+    one.step(0, np.random.default_rng(0))
+    assert kinds == [torch.bfloat16 if autocast else torch.float32, torch.float32]
+
+
 def test_bad_input(trainee, drawn, tmp_path):
     with pytest.raises(BadInput, match="give --drawn and --latents"):
         trainee(latents="")

@@ -103,6 +103,16 @@ def test_restored_it_goes_on_bit_by_bit(trainee):
     assert all(torch.equal(value, other.weights()[key]) for key, value in one.weights().items())
 
 
+@pytest.mark.parametrize("autocast", [False, True])
+def test_matrices_in_bfloat16_where_asked(trainee, autocast):
+    one, kinds = trainee(autocast=autocast), []
+    linear = next(part for part in one.resampler.modules() if isinstance(part, torch.nn.Linear))
+    linear.register_forward_hook(lambda *given: kinds.append(given[2].dtype))
+    one.step(0, np.random.default_rng(0))
+    assert kinds[0] == (torch.bfloat16 if autocast else torch.float32)
+    assert one.lessons.embedding.weight.dtype == torch.float32
+
+
 def test_bad_input(trainee, drawn):
     with pytest.raises(BadInput, match="give --drawn"):
         trainee(drawn="")
