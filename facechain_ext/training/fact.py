@@ -38,7 +38,7 @@ from facechain_ext.training.drawn import DrawnSet, open_drawn
 from facechain_ext.training.encoder import FINISHED as ENCODER
 from facechain_ext.training.fair import Outside
 from facechain_ext.training.frozen import networks_of
-from facechain_ext.training.identity_loss import IdentityLoss
+from facechain_ext.training.identity_loss import IdentityLoss, watched
 from facechain_ext.training.latents import HEIGHT, LatentSet, open_set
 from facechain_ext.training.loop import train
 from facechain_ext.training.muon import MuonAndAdamW
@@ -55,6 +55,8 @@ FINISHED = "adapter.safetensors"
 
 PUBLISHED = {"dim": 1024, "depth": 4, "heads": 12, "inner": 768, "queries": 16, "hidden": 4096}
 SHOWN, PAINTED_AT_ONCE = 6, 100
+GUIDANCE = 4.0
+"""Prompt strength of pictures that are painted on the way."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +98,7 @@ class FactSettings(Common):
     half: bool = option(False, "write the finished adapter in float16: half the size")
     identity: float = option(0.0, "drawn people: weight of the identity loss, on the picture that the told noise stands for; 0: none")
     recogniser: str = option("", "for --identity: what train-recogniser trained; empty: the one trained here")
+    painted: int = option(0, "with --identity: people per step whom the model itself paints from noise, for the loss to watch; 0: none")
     parallel: bool = option(False, "ablation: parallel cross-attention, as IP-Adapter's, instead of the gate before the text")
 
     def __post_init__(self) -> None:
@@ -106,6 +109,8 @@ class FactSettings(Common):
             raise BadInput("--resampler 0 leaves the resampler as it is: give one that has learnt something with --begin.")
         if self.identity and not self.ahead:
             raise BadInput("--identity needs to know who is who: give --drawn and --ahead beside it.")
+        if self.painted and not self.identity:
+            raise BadInput("--painted lets the identity loss watch: give --identity beside it.")
 
 
 MAY_CHANGE = {"models", "half"}
@@ -159,7 +164,7 @@ class FactTrainee:
         self.no_words = tokens_tensor(networks, "")
         self.kept = look_ahead(self.encoder, kept_of(source)) if settings.ahead else None
         self.identity = IdentityLoss.of(settings.recogniser, self.encoder, kept_of(source)) if settings.identity else None
-        self.known = 0.0
+        self.known = self.seen = torch.zeros(())
         self.judged = 0.0
         self.told: Told | None = None
 
@@ -188,11 +193,14 @@ class FactTrainee:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.autocast):
                 told_picture = take_noise(noisy, found.float(), times)
                 wrong, self.known = self.identity(told_picture, times, batch.rows[0][:, 0], ~batch.faceless)
+                if settings.painted:
+                    wrong = wrong + self._watched(batch, batch.rows[0])
             loss = loss + settings.identity * wrong
         norm = self._update(loss, number)
         self.average.follow(number)
         said = {"error": plain.detach().mean(), "fair": fair.detach(), "gate": self._opening(), "gradient": norm}
-        return said | ({"known": self.known} if self.identity else {}) | ({"judged": self.judged} if settings.tested else {})
+        more = {"known": (settings.identity, self.known), "seen": (settings.painted, self.seen), "judged": (settings.tested, self.judged)}
+        return said | {name: value for name, (asked, value) in more.items() if asked}
 
     def _weight(self, times: Tensor) -> Tensor:
         """How much the error of the noise counts at steps of it [B]."""
@@ -236,8 +244,7 @@ class FactTrainee:
 
     def _persons(self, batch: Batch) -> list[Variants]:
         """Everybody's face tokens per row, the null tokens where the row goes without."""
-        null = self.adapter.resampler(torch.zeros(1, self.encoder.sizes.tokens, self.encoder.sizes.dim, device=self.device))
-        persons = []
+        null, persons = self._null(), []
         for crops, rows, place in zip(batch.crops, batch.rows, batch.places, strict=True):
             count = crops.shape[1]
             tokens = self._tokens(self.adapter, crops.flatten(0, 1), rows).unflatten(0, (-1, count)).flatten(1, 2)
@@ -250,6 +257,34 @@ class FactTrainee:
         with torch.no_grad():
             local = self.encoder(to_input(crops))
         return adapter.resampler(local)
+
+    def _watched(self, batch: Batch, rows: np.ndarray) -> Tensor:
+        """The identity loss along the model's own way from noise to pictures of some of the batch's people, with guidance as a host's."""
+        assert self.identity is not None
+        count, unet = min(self.settings.painted, len(batch.words)), self.networks.unet
+        with torch.no_grad():
+            words, none = (self.networks.text_encoder(one).last_hidden_state for one in (batch.words[:count], self.no_words))
+        stack = torch.cat((self._null(), self._tokens(self.adapter, batch.crops[0][:count, 0], rows[:count, :1])))
+        shown, without, faces = [0], (0,) * count, tuple(range(1, count + 1))
+        latent = (batch.latents.shape[2], batch.latents.shape[3])
+
+        def tell(latents: Tensor, times: Tensor) -> Tensor:
+            shown[:] = without
+            with torch.no_grad():
+                plain = unet(latents, times, none.expand(count, -1, -1)).sample.float()
+            shown[:] = faces
+            return plain + GUIDANCE * (unet(latents, times, words).sample.float() - plain)
+
+        def call(_: int) -> Call:
+            return Call(rows=tuple(shown), pictures=tuple(range(count)), progress=0.0, latent=latent)
+
+        with self._attach(self.adapter, [Variants(stack=stack)], call):
+            wrong, self.seen = watched(self.identity, tell, torch.randn_like(batch.latents[:count]), rows[:count, 0])
+        return wrong
+
+    def _null(self) -> Tensor:
+        """Face tokens of nobody [1, T, context]."""
+        return self.adapter.resampler(torch.zeros(1, self.encoder.sizes.tokens, self.encoder.sizes.dim, device=self.device))
 
     def _update(self, loss: Tensor, number: int) -> Tensor:
         return optimise(loss, self.optimiser, self.parameters, rate_at(number, self.settings), team=self.team)
@@ -312,7 +347,7 @@ class FactTrainee:
         return without, with_faces
 
     def _paint(self, start: Tensor, words: Tensor, none: Tensor) -> Tensor:
-        return sample(self.networks.unet, start, words, none.expand(len(start), -1, -1), steps=20, guidance=4.0)
+        return sample(self.networks.unet, start, words, none.expand(len(start), -1, -1), steps=20, guidance=GUIDANCE)
 
     def _told_apart(self, adapter: Adapter | ParallelAdapter) -> float:
         """Share of unseen people whom the judge ranks first in pictures painted from a photo of each."""

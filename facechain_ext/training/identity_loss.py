@@ -8,7 +8,7 @@ resampler do (training/resampler.py): traits by name, and nearness to everybody'
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from facechain_ext.training.encoder import FINISHED as ENCODER
 from facechain_ext.training.frozen import finish, networks_of
 from facechain_ext.training.latents import HEIGHT, open_set
 from facechain_ext.training.loop import train
-from facechain_ext.training.noise import ALPHAS, STEPS, add_noise, take_noise
+from facechain_ext.training.noise import ALPHAS, STEPS, add_noise, ddim, take_noise, way_down
 from facechain_ext.training.resampler import Lessons, look_ahead, means_of, whose
 
 NAME, SUMMARY = "train-recogniser", "Teach a small network whose face latents show, for train-fact's identity loss."
@@ -38,6 +38,8 @@ FINISHED = "recogniser.safetensors"
 CELLS, FEATURES = HEIGHT // 8, 384
 CHANNELS = (64, 128, 256)
 """At every size of the latents: whole, half, quarter."""
+WATCHED = 8
+"""Steps of a painting that is watched."""
 
 
 class Block(nn.Module):
@@ -105,6 +107,23 @@ class IdentityLoss:
         """
         errors, right = self.recogniser.errors(latents, self.whose[rows])
         return (errors * trust(times) * with_face).mean(), right[with_face].float().mean()
+
+
+def watched(loss: IdentityLoss, tell: Callable[[Tensor, Tensor], Tensor], noise: Tensor, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+    """The loss along a model's own way from noise [B, 4, 16, 16] to pictures, its mean over the steps; the share that is right in the end.
+
+    tell: guided noise from latents and times [B]. Every step is learnt from by itself: what it is given is not learnt through, as in DRTune
+    (Wu et al., 2024). rows: where a face of each is kept [B].
+    """
+    latents, told, right = noise, [], torch.zeros(())
+    everybody = torch.ones(len(noise), dtype=torch.bool, device=noise.device)
+    for now, after in way_down(WATCHED):
+        times = torch.full((len(noise),), now, device=noise.device)
+        clean, ahead = ddim(latents, tell(latents, times), now, after)
+        wrong, right = loss(clean, times, rows, everybody)
+        told.append(wrong)
+        latents = ahead.detach()
+    return torch.stack(told).mean(), right
 
 
 def trust(times: Tensor) -> Tensor:

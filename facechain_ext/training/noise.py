@@ -56,15 +56,24 @@ def mean_weight(times: Tensor, cells: int) -> Tensor:
     return spread / (spread + 0.1)
 
 
+def way_down(steps: int) -> list[tuple[int, int]]:
+    """The steps of DDIM, each with the one after it; -1 after the last."""
+    times = torch.linspace(STEPS - 1, 0, steps).round().long().tolist()
+    return list(zip(times, [*times[1:], -1], strict=True))
+
+
+def ddim(latents: Tensor, noise: Tensor, now: int, after: int) -> tuple[Tensor, Tensor]:
+    """The picture that noise told at step `now` stands for, and the latents at step `after`; -1: no noise left. [B, 4, h, w]"""
+    alpha, ahead = ALPHAS[now], ALPHAS[after] if after >= 0 else torch.tensor(1.0)
+    clean = (latents - (1 - alpha).sqrt() * noise) / alpha.sqrt()
+    return clean, ahead.sqrt() * clean + (1 - ahead).sqrt() * noise
+
+
 @torch.no_grad()
 def sample(unet: nn.Module, latents: Tensor, words: Tensor, no_words: Tensor, steps: int, guidance: float) -> Tensor:
     """DDIM from noise [B, 4, h, w] with classifier-free guidance; words and no_words [B, 77, C]."""
-    times = torch.linspace(STEPS - 1, 0, steps).round().long().tolist()
     both = torch.cat((no_words, words))
-    for now, after in zip(times, [*times[1:], -1], strict=True):
+    for now, after in way_down(steps):
         plain, guided = unet(torch.cat((latents, latents)), now, both).sample.chunk(2)
-        noise = plain + guidance * (guided - plain)
-        alpha, ahead = ALPHAS[now], ALPHAS[after] if after >= 0 else torch.tensor(1.0)
-        clean = (latents - (1 - alpha).sqrt() * noise) / alpha.sqrt()
-        latents = ahead.sqrt() * clean + (1 - ahead).sqrt() * noise
+        latents = ddim(latents, plain + guidance * (guided - plain), now, after)[1]
     return latents

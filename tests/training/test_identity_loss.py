@@ -15,7 +15,7 @@ from facechain_ext.training import fact, identity_loss, resampler
 from facechain_ext.training.checkpoint import save_weights
 from facechain_ext.training.drawn import DrawnSettings, draw_set, open_drawn
 from facechain_ext.training.latents import open_set
-from facechain_ext.training.noise import add_noise, take_noise
+from facechain_ext.training.noise import ALPHAS, add_noise, take_noise
 from facechain_ext.training.subjects import StoredPeople
 from tests.training.fact_cases import encoder, networks, write_latents
 
@@ -127,6 +127,45 @@ def test_the_trunk_in_bfloat16_where_asked_and_lessons_never(trainee, autocast):
     assert kinds == [torch.bfloat16 if autocast else torch.float32, torch.float32]
 
 
+def knowing(clean, added=0.0):
+    """A network that knows the clean picture, and tells `added` more than its noise."""
+
+    def tell(latents, times):
+        alpha = ALPHAS[times][:, None, None, None]
+        return (latents - alpha.sqrt() * clean) / (1 - alpha).sqrt() + added
+
+    return tell
+
+
+def test_a_watched_way_is_judged_at_every_step(trainee):
+    """Of a network that knows the picture every step says the same, and is trusted as its noise allows."""
+    loss = identity_loss.IdentityLoss(trainee().network, np.array([0, 1, 2]))
+    clean = torch.randn(2, 4, 16, 16)
+    found, right = identity_loss.watched(loss, knowing(clean), torch.randn(2, 4, 16, 16), np.array([2, 0]))
+    errors, nearest = loss.recogniser.errors(clean, np.array([2, 0]))
+    trusted = [float(identity_loss.trust(torch.tensor([time]))) for time in (999, 856, 714, 571, 428, 285, 143, 0)]
+    assert found.item() == pytest.approx(errors.mean().item() * np.mean(trusted), rel=1e-3)
+    assert float(right) == nearest.float().mean()
+
+
+def test_every_step_of_a_watched_way_is_learnt_from_by_itself(trainee):
+    """The gradient is the mean of the steps' own, each taken where the way leads without learning."""
+    loss = identity_loss.IdentityLoss(trainee().network, np.array([0, 1, 2]))
+    clean, noise, rows = torch.randn(2, 4, 16, 16), torch.randn(2, 4, 16, 16), np.array([2, 0])
+    added = torch.full((1, 4, 1, 1), 0.1, requires_grad=True)
+    (found,) = torch.autograd.grad(identity_loss.watched(loss, knowing(clean, added), noise, rows)[0], added)
+    latents, grads = noise, []
+    times = (999, 856, 714, 571, 428, 285, 143, 0)
+    for now, after in zip(times, (*times[1:], 0), strict=True):
+        steps = torch.full((2,), now)
+        told = knowing(clean, added)(latents, steps)
+        picture = take_noise(latents, told, steps)
+        grads.append(torch.autograd.grad(loss(picture, steps, rows, torch.ones(2, dtype=torch.bool))[0], added)[0])
+        picture, told = take_noise(latents, told.detach(), steps), told.detach()
+        latents = add_noise(picture, told, torch.full((2,), after))
+    assert torch.allclose(found, torch.stack(grads).mean(dim=0), rtol=1e-3, atol=1e-6)
+
+
 def test_bad_input(trainee, drawn, tmp_path):
     with pytest.raises(BadInput, match="give --drawn and --latents"):
         trainee(latents="")
@@ -136,6 +175,8 @@ def test_bad_input(trainee, drawn, tmp_path):
         trainee(latents=str(write_latents(tmp_path / "others", 24)))
     with pytest.raises(BadInput, match="who is who"):
         fact.FactSettings(identity=0.1)
+    with pytest.raises(BadInput, match="give --identity"):
+        fact.FactSettings(painted=2)
     with pytest.raises(BadWeights, match="run the training"):
         identity_loss.IdentityLoss.of(str(tmp_path / "none"), encoder(), open_drawn(drawn))
     save_weights(tmp_path / "other.safetensors", {"trunk": torch.zeros(2)})
@@ -143,8 +184,9 @@ def test_bad_input(trainee, drawn, tmp_path):
         identity_loss.IdentityLoss.of(str(tmp_path / "other.safetensors"), encoder(), open_drawn(drawn))
 
 
-def test_gates_hear_it(trainee, drawn, latents, tmp_path):
-    """Told of the same batch with the loss alone, gates learn to paint pictures in which the recogniser sees who it is."""
+@pytest.fixture
+def begun(trainee, drawn, latents, tmp_path):
+    """Settings of a training that begins with an adapter which says nothing, and a recogniser that has learnt a little."""
     taught = trainee()
     for number in range(40):
         taught.step(number, np.random.default_rng(number))
@@ -152,30 +194,67 @@ def test_gates_hear_it(trainee, drawn, latents, tmp_path):
     torch.manual_seed(3)
     made = fact.build_adapter(fact.FactSettings(batch=2), networks().unet, encoder())
     write_adapter(made, tmp_path / "adapter.safetensors", {"resampler_heads": str(made.sizes.resampler.heads)})
-    source = StoredPeople(open_drawn(drawn), open_set(latents))
-    settings = fact.FactSettings(
+    return fact.FactSettings(
         steps=12, batch=8, warmup=1, rate=3e-3, ahead=True, resampler=0.0, begin=str(tmp_path / "adapter.safetensors"), muon=0.7, decay=0.5,
         latents=str(latents), drawn=str(drawn), recogniser=str(tmp_path / "recogniser.safetensors"), drop=0.0, drop_words=0.0, several=0.0,
     )  # fmt: skip
-    wrong = {}
-    for weight in (1e-6, 30.0):
-        one = fact.FactTrainee(replace(settings, identity=weight), CPU, networks(), encoder(), source)
-        heard, loss = [], one.identity
-        assert loss is not None
 
-        def ask(*given, loss=loss, heard=heard):
-            found = loss(*given)
-            heard.append(found[0].item())
-            return found
 
-        one.identity = ask
-        for number in range(12):
-            torch.manual_seed(0)
-            said = one.step(number, np.random.default_rng(0))
-        wrong[weight] = heard
-        assert 0 <= float(said["known"]) <= 1
-    assert wrong[30.0][0] == pytest.approx(wrong[1e-6][0], rel=1e-5), "the same batch, the same adapter"
-    assert wrong[30.0][-1] < wrong[1e-6][-1] - 0.02 * wrong[30.0][0]
+@pytest.fixture
+def gates(begun, drawn, latents):
+    source = StoredPeople(open_drawn(drawn), open_set(latents))
+    return lambda **given: fact.FactTrainee(replace(begun, **given), CPU, networks(), encoder(), source)
+
+
+def heard(one, steps):
+    """What the identity loss said at every step of a training on one batch, one list per way of asking."""
+    loss, said = one.identity, []
+
+    def ask(*given):
+        found = loss(*given)
+        said.append(found[0].item())
+        return found
+
+    one.identity = ask
+    for number in range(steps):
+        torch.manual_seed(0)
+        values = one.step(number, np.random.default_rng(0))
+        assert all(0 <= float(values[name]) <= 1 for name in ("known", "seen") if name in values)
+    return np.array(said).reshape(steps, -1)
+
+
+def test_gates_hear_it(gates):
+    """Told of the same batch with the loss alone, gates learn to paint pictures in which the recogniser sees who it is."""
+    weak, strong = (heard(gates(identity=weight), 12)[:, 0] for weight in (1e-6, 30.0))
+    assert strong[0] == pytest.approx(weak[0], rel=1e-5), "the same batch, the same adapter"
+    assert strong[-1] < weak[-1] - 0.02 * strong[0]
+
+
+def test_gates_hear_it_along_their_own_way(gates):
+    """Watched while they paint, they learn to paint whom they are shown: from the same noise, by the mean of the eight steps."""
+    weak, strong = (heard(gates(identity=weight, painted=3), 8)[:, 1:].mean(axis=1) for weight in (1e-6, 30.0))
+    assert strong[0] == pytest.approx(weak[0], rel=1e-5)
+    assert strong[-1] < weak[-1] - 0.02 * strong[0]
+
+
+def test_what_is_watched_is_what_a_host_would_paint(gates):
+    """With an adapter that says nothing: the plain UNet, guided by the prompt four times, in eight steps of DDIM."""
+    one = gates(identity=1.0, painted=2)
+    batch = one._batch(0, np.random.default_rng(0))
+    rows = batch.rows[0]
+    unet, text = one.networks.unet, one.networks.text_encoder
+    words, none = (text(tokens).last_hidden_state for tokens in (batch.words[:2], one.no_words.expand(2, -1)))
+    torch.manual_seed(6)
+    found = one._watched(batch, rows)
+    torch.manual_seed(6)
+
+    def tell(latents, times):
+        plain, guided = unet(latents, times, none).sample, unet(latents, times, words).sample
+        return 4 * guided - 3 * plain
+
+    with torch.no_grad():
+        wanted, _ = identity_loss.watched(one.identity, tell, torch.randn(2, 4, 16, 16), rows[:2, 0])
+    assert found.item() == pytest.approx(wanted.item(), rel=1e-4)
 
 
 def test_the_sets_know_whose_faces_they_are(drawn):
