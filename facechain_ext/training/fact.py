@@ -188,14 +188,7 @@ class FactTrainee:
         weight = 1 + (settings.heads - 1) * F.adaptive_avg_pool2d(batch.head[:, None], latent)
         error, fair = (plain * weight).mean(dim=(1, 2, 3)) / weight.mean(), outside.mean()
         told = (error * self._weight(times)).mean()
-        loss = told + settings.fair_weight * settings.fair * fair
-        if self.identity is not None and len(batch.rows) == 1 and batch.rows[0] is not None:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.autocast):
-                told_picture = take_noise(noisy, found.float(), times)
-                wrong, self.known = self.identity(told_picture, times, batch.rows[0][:, 0], ~batch.faceless)
-                if settings.painted:
-                    wrong = wrong + self._watched(batch, batch.rows[0])
-            loss = loss + settings.identity * wrong
+        loss = told + settings.fair_weight * settings.fair * fair + settings.identity * self._unlike(batch, noisy, found.float(), times)
         norm = self._update(loss, number)
         self.average.follow(number)
         said = {"error": plain.detach().mean(), "fair": fair.detach(), "gate": self._opening(), "gradient": norm}
@@ -258,9 +251,17 @@ class FactTrainee:
             local = self.encoder(to_input(crops))
         return adapter.resampler(local)
 
-    def _watched(self, batch: Batch, rows: np.ndarray) -> Tensor:
+    def _unlike(self, batch: Batch, noisy: Tensor, noise: Tensor, times: Tensor) -> Tensor | float:
+        """What the identity loss says of told noise; 0 where there is no such loss, or where pictures show several people."""
+        rows = batch.rows[0]
+        if self.identity is None or len(batch.rows) > 1 or rows is None:
+            return 0.0
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.autocast):
+            wrong, self.known = self.identity(take_noise(noisy, noise, times), times, rows[:, 0], ~batch.faceless)
+            return wrong + self._watched(self.identity, batch, rows) if self.settings.painted else wrong
+
+    def _watched(self, loss: IdentityLoss, batch: Batch, rows: np.ndarray) -> Tensor:
         """The identity loss along the model's own way from noise to pictures of some of the batch's people, with guidance as a host's."""
-        assert self.identity is not None
         count, unet = min(self.settings.painted, len(batch.words)), self.networks.unet
         with torch.no_grad():
             words, none = (self.networks.text_encoder(one).last_hidden_state for one in (batch.words[:count], self.no_words))
@@ -279,7 +280,7 @@ class FactTrainee:
             return Call(rows=tuple(shown), pictures=tuple(range(count)), progress=0.0, latent=latent)
 
         with self._attach(self.adapter, [Variants(stack=stack)], call):
-            wrong, self.seen = watched(self.identity, tell, torch.randn_like(batch.latents[:count]), rows[:count, 0])
+            wrong, self.seen = watched(loss, tell, torch.randn_like(batch.latents[:count]), rows[:count, 0])
         return wrong
 
     def _null(self) -> Tensor:
