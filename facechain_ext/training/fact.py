@@ -162,8 +162,13 @@ class FactTrainee:
         self.optimiser = _optimiser(self.adapter, settings, fused(device))
         self.average = Average({"adapter": self.adapter}, settings.decay)
         self.no_words = tokens_tensor(networks, "")
-        self.kept = look_ahead(self.encoder, kept_of(source)) if settings.ahead else None
-        self.identity = IdentityLoss.of(settings.recogniser, self.encoder, kept_of(source)) if settings.identity else None
+        self.kept: np.ndarray | None = None
+        self.identity: IdentityLoss | None = None
+        if settings.ahead:
+            drawn = kept_of(source)
+            self.kept = look_ahead(self.encoder, drawn)
+            if settings.identity:
+                self.identity = IdentityLoss.of(settings.recogniser, self.encoder, drawn, self.kept)
         self.known = self.seen = torch.zeros(())
         self.judged = 0.0
         self.told: Told | None = None
@@ -188,7 +193,8 @@ class FactTrainee:
         weight = 1 + (settings.heads - 1) * F.adaptive_avg_pool2d(batch.head[:, None], latent)
         error, fair = (plain * weight).mean(dim=(1, 2, 3)) / weight.mean(), outside.mean()
         told = (error * self._weight(times)).mean()
-        loss = told + settings.fair_weight * settings.fair * fair + settings.identity * self._unlike(batch, noisy, found.float(), times)
+        unlike = self._unlike(batch, words, noisy, found.float(), times)
+        loss = told + settings.fair_weight * settings.fair * fair + settings.identity * unlike
         norm = self._update(loss, number)
         self.average.follow(number)
         said = {"error": plain.detach().mean(), "fair": fair.detach(), "gate": self._opening(), "gradient": norm}
@@ -251,20 +257,20 @@ class FactTrainee:
             local = self.encoder(to_input(crops))
         return adapter.resampler(local)
 
-    def _unlike(self, batch: Batch, noisy: Tensor, noise: Tensor, times: Tensor) -> Tensor | float:
+    def _unlike(self, batch: Batch, words: Tensor, noisy: Tensor, noise: Tensor, times: Tensor) -> Tensor | float:
         """What the identity loss says of told noise; 0 where there is no such loss, or where pictures show several people."""
         rows = batch.rows[0]
         if self.identity is None or len(batch.rows) > 1 or rows is None:
             return 0.0
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.autocast):
             wrong, self.known = self.identity(take_noise(noisy, noise, times), times, rows[:, 0], ~batch.faceless)
-            return wrong + self._watched(self.identity, batch, rows) if self.settings.painted else wrong
+            return wrong + self._watched(self.identity, batch, words, rows) if self.settings.painted else wrong
 
-    def _watched(self, loss: IdentityLoss, batch: Batch, rows: np.ndarray) -> Tensor:
+    def _watched(self, loss: IdentityLoss, batch: Batch, words: Tensor, rows: np.ndarray) -> Tensor:
         """The identity loss along the model's own way from noise to pictures of some of the batch's people, with guidance as a host's."""
-        count, unet = min(self.settings.painted, len(batch.words)), self.networks.unet
+        count, unet = min(self.settings.painted, len(words)), self.networks.unet
         with torch.no_grad():
-            words, none = (self.networks.text_encoder(one).last_hidden_state for one in (batch.words[:count], self.no_words))
+            none = self.networks.text_encoder(self.no_words).last_hidden_state.expand(count, -1, -1)
         stack = torch.cat((self._null(), self._tokens(self.adapter, batch.crops[0][:count, 0], rows[:count, :1])))
         shown, without, faces = [0], (0,) * count, tuple(range(1, count + 1))
         latent = (batch.latents.shape[2], batch.latents.shape[3])
@@ -272,9 +278,9 @@ class FactTrainee:
         def tell(latents: Tensor, times: Tensor) -> Tensor:
             shown[:] = without
             with torch.no_grad():
-                plain = unet(latents, times, none.expand(count, -1, -1)).sample.float()
+                plain = unet(latents, times, none).sample.float()
             shown[:] = faces
-            return plain + GUIDANCE * (unet(latents, times, words).sample.float() - plain)
+            return plain + GUIDANCE * (unet(latents, times, words[:count]).sample.float() - plain)
 
         def call(_: int) -> Call:
             return Call(rows=tuple(shown), pictures=tuple(range(count)), progress=0.0, latent=latent)

@@ -89,11 +89,14 @@ class IdentityLoss:
         self.recogniser, self.whose = recogniser.eval().requires_grad_(False), whose
 
     @classmethod
-    def of(cls, path: str, encoder: FaceEncoder, drawn: DrawnSet) -> IdentityLoss:
-        """By a file of train-recogniser; empty: the one trained here. BadWeights where there is none, or one of another face encoder."""
+    def of(cls, path: str, encoder: FaceEncoder, drawn: DrawnSet, seen: np.ndarray) -> IdentityLoss:
+        """By a file of train-recogniser; empty: the one trained here. BadWeights where there is none, or one of another face encoder.
+
+        seen: what look_ahead found of the set.
+        """
         file = Path(path) if path else default_folder(NAME.removeprefix("train-")) / FINISHED
         everybody = whose(drawn)
-        made = LatentRecogniser(means_of(encoder, look_ahead(encoder, drawn), everybody))
+        made = LatentRecogniser(means_of(encoder, seen, everybody))
         try:
             made.load_state_dict(load_weights(file))
         except RuntimeError as error:

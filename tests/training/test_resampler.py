@@ -122,6 +122,10 @@ def test_bad_input(trainee, drawn):
         fact.FactSettings(resampler=0.0)
 
 
+def test_a_set_knows_whose_faces_it_holds(drawn):
+    assert resampler.whose(open_drawn(drawn)).tolist() == np.arange(6).repeat(4).tolist()
+
+
 def test_everybodys_mean_embedding_by_hand():
     """Of unit vectors, whatever the order and the batches."""
     network, who = encoder(), np.array([1, 0, 1, 0, 1])
