@@ -128,12 +128,12 @@ def test_the_trunk_in_bfloat16_where_asked_and_lessons_never(trainee, autocast):
     assert kinds == [torch.bfloat16 if autocast else torch.float32, torch.float32]
 
 
-def knowing(clean, added=0.0):
-    """A network that knows the clean picture, and tells `added` more than its noise."""
+def knowing(clean):
+    """A network that knows the clean picture."""
 
     def tell(latents, times):
         alpha = ALPHAS[times][:, None, None, None]
-        return (latents - alpha.sqrt() * clean) / (1 - alpha).sqrt() + added
+        return (latents - alpha.sqrt() * clean) / (1 - alpha).sqrt()
 
     return tell
 
@@ -150,18 +150,21 @@ def test_a_watched_way_is_judged_at_every_step(trainee):
 
 
 def test_every_step_of_a_watched_way_is_learnt_from_by_itself(trainee):
-    """The gradient is the mean of the steps' own, each taken where the way leads without learning."""
+    """The gradient is the mean of the steps' own, each taken where the way leads without learning.
+
+    Of a network that takes a share of every latent for noise, so that a step's picture depends on the share by the steps before too.
+    """
     loss = identity_loss.IdentityLoss(trainee().network, np.array([0, 1, 2]))
-    clean, noise, rows = torch.randn(2, 4, 16, 16), torch.randn(2, 4, 16, 16), np.array([2, 0])
-    added = torch.full((1, 4, 1, 1), 0.1, requires_grad=True)
-    (found,) = torch.autograd.grad(identity_loss.watched(loss, knowing(clean, added), noise, rows)[0], added)
+    noise, rows = torch.randn(2, 4, 16, 16), np.array([2, 0])
+    share = torch.full((1, 4, 1, 1), 0.9, requires_grad=True)
+    (found,) = torch.autograd.grad(identity_loss.watched(loss, lambda latents, _: share * latents, noise, rows)[0], share)
     latents, grads = noise, []
     times = (999, 856, 714, 571, 428, 285, 143, 0)
     for now, after in zip(times, (*times[1:], 0), strict=True):
         steps = torch.full((2,), now)
-        told = knowing(clean, added)(latents, steps)
+        told = share * latents
         picture = take_noise(latents, told, steps)
-        grads.append(torch.autograd.grad(loss(picture, steps, rows, torch.ones(2, dtype=torch.bool))[0], added)[0])
+        grads.append(torch.autograd.grad(loss(picture, steps, rows, torch.ones(2, dtype=torch.bool))[0], share)[0])
         picture, told = take_noise(latents, told.detach(), steps), told.detach()
         latents = add_noise(picture, told, torch.full((2,), after))
     assert torch.allclose(found, torch.stack(grads).mean(dim=0), rtol=1e-3, atol=1e-6)
