@@ -20,40 +20,36 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from facechain_ext.demo.architecture import RESAMPLER
-from facechain_ext.engine.adapter import Adapter, AdapterSizes
-from facechain_ext.engine.checkpoints import adapter_tensors, read_adapter, read_encoder, write_adapter
+from facechain_ext.engine.adapter import Adapter
+from facechain_ext.engine.checkpoints import adapter_tensors, read_encoder, write_adapter
 from facechain_ext.engine.encoder import FaceEncoder
 from facechain_ext.engine.identity import to_input
 from facechain_ext.engine.injection import Call, attach
-from facechain_ext.engine.resampler import ResamplerSizes
-from facechain_ext.engine.sites import find_sites
 from facechain_ext.errors import BadInput
 from facechain_ext.hosts.standalone.checkpoint import Networks
 from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import trained
 from facechain_ext.training.device import choose_device, fused, lay_out, optimise, pace_of, rate_at, send
-from facechain_ext.training.drawn import DrawnSet, open_drawn
+from facechain_ext.training.drawn import DrawnSet
 from facechain_ext.training.encoder import FINISHED as ENCODER
 from facechain_ext.training.fair import Outside
+from facechain_ext.training.fresh import build_adapter, optimiser_of
 from facechain_ext.training.frozen import networks_of
 from facechain_ext.training.identity_loss import IdentityLoss, watched
-from facechain_ext.training.latents import HEIGHT, LatentSet, open_set
+from facechain_ext.training.latents import HEIGHT
 from facechain_ext.training.loop import train
-from facechain_ext.training.muon import MuonAndAdamW
 from facechain_ext.training.noise import add_noise, coarse_weight, sample, snr_weight, take_noise, velocity_weight
 from facechain_ext.training.parallel import ParallelAdapter, attach_parallel, parallel_tensors
 from facechain_ext.training.pixels import to_pictures, to_tensor
 from facechain_ext.training.resampler import look_ahead
-from facechain_ext.training.subjects import DrawnPeople, Example, Source, StoredPeople
+from facechain_ext.training.subjects import Example, Source, StoredPeople, source_of
 from facechain_ext.training.team import ALONE, Team, assemble
 from facechain_ext.training.told import Told
 
 NAME, SUMMARY = "train-fact", "Train a FACT adapter on a dataset of faces, or on drawn people."
 FINISHED = "adapter.safetensors"
 
-PUBLISHED = {"dim": 1024, "depth": 4, "heads": 12, "inner": 768, "queries": 16, "hidden": 4096}
 SHOWN, PAINTED_AT_ONCE = 6, 100
 GUIDANCE = 4.0
 """Prompt strength of pictures that are painted on the way."""
@@ -159,7 +155,7 @@ class FactTrainee:
         self.adapter = build_adapter(settings, networks.unet, encoder).to(device).train()
         self.adapter.resampler.requires_grad_(settings.resampler > 0)
         self.parameters = [one for one in self.adapter.parameters() if one.requires_grad]
-        self.optimiser = _optimiser(self.adapter, settings, fused(device))
+        self.optimiser = optimiser_of(self.adapter, settings, fused(device))
         self.average = Average({"adapter": self.adapter}, settings.decay)
         self.no_words = tokens_tensor(networks, "")
         self.kept: np.ndarray | None = None
@@ -379,58 +375,6 @@ def shuffle_at(number: int, settings: FactSettings) -> float:
     return min(1.0, (number + 1) / max(1.0, settings.curriculum * settings.steps))
 
 
-def build_adapter(settings: FactSettings, unet: nn.Module, encoder: FaceEncoder) -> Adapter | ParallelAdapter:
-    """The adapter to train, sized for checkpoint and encoder. BadWeights, BadInput, UnsupportedModel where they do not fit."""
-    sites = find_sites(unet)
-    if settings.begin and settings.parallel:
-        raise BadInput("--begin gives an adapter with gates, --parallel asks for one without: leave one of the two out.")
-    if settings.begin:
-        adapter = read_adapter(Path(settings.begin)).requires_grad_(True)
-        adapter.check_fits(sites)
-        if adapter.sizes.resampler.in_dim != encoder.sizes.dim:
-            raise BadInput(f"The adapter {settings.begin} was trained with another face encoder: give that one with --encoder.")
-        return adapter
-    shape = PUBLISHED if sites.context == 768 else {key: RESAMPLER[key] for key in PUBLISHED}
-    resampler = ResamplerSizes(**shape, in_dim=encoder.sizes.dim, out_dim=sites.context)
-    made = (ParallelAdapter if settings.parallel else Adapter)(AdapterSizes(resampler=resampler, channels=sites.channels))
-    nn.init.normal_(made.resampler.latents, std=resampler.dim**-0.5)
-    if isinstance(made, Adapter):
-        open_silent(made)
-    return made
-
-
-@torch.no_grad()
-def open_silent(adapter: Adapter) -> None:
-    """Open the gates of a fresh adapter and let them say nothing: so the UNet is untouched, and yet they learn from the first step.
-
-    Shut gates (α = 0) that say random things learn nothing until α has wandered off, and to the resampler all faces are noise until then.
-    """
-    for layer in adapter.gates():
-        for opening, last in ((layer.alpha_attn, layer.to_out), (layer.alpha_dense, layer.ff.out)):
-            opening.fill_(1.0)
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
-
-
-def _optimiser(adapter: nn.Module, settings: FactSettings, fused: bool) -> torch.optim.AdamW | MuonAndAdamW:
-    """The gates' openings have a rate of their own and no decay: a scalar has far to go in small steps."""
-    kinds: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
-    for key, value in adapter.named_parameters():
-        if not value.requires_grad:
-            continue
-        opening = ".alpha_" in key
-        share = settings.gates if opening else settings.resampler if key.startswith("resampler.") else 1.0
-        kinds.setdefault((share, 0.0 if opening else 0.01, bool(settings.muon) and value.ndim == 2), []).append(value)
-    groups = {by: [_group(kind, found) for kind, found in kinds.items() if kind[2] == by] for by in (True, False)}
-    if groups[True]:
-        return MuonAndAdamW(groups[True], groups[False], settings.rate, settings.muon, fused, not settings.autocast)
-    return torch.optim.AdamW(groups[False], lr=settings.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=fused)
-
-
-def _group(kind: tuple[float, float, bool], found: list[nn.Parameter]) -> dict[str, Any]:
-    return {"params": found, "share": kind[0], "weight_decay": kind[1]}
-
-
 def tokens_tensor(networks: Networks, text: str) -> Tensor:
     """Tokens of a text [1, 77] where the text encoder is."""
     from facechain_ext.training.tokens import tokens_of
@@ -452,32 +396,6 @@ def _rows(found: Sequence[np.ndarray | None]) -> np.ndarray | None:
 def _places(masks: Sequence[np.ndarray | None], device: torch.device) -> Tensor | None:
     given = [mask for mask in masks if mask is not None]
     return stacked(given, device) if given else None
-
-
-def source_of(settings: FactSettings, folder: Path) -> Source:
-    """Drawn people, or the dataset folder. BadInput where there is nothing."""
-    if not settings.data:
-        singles, pairs = (open_set(Path(path)) if path else None for path in (settings.latents, settings.pairs))
-        if settings.drawn:
-            if singles is None or bool(pairs) != bool(settings.drawn_pairs):
-                raise BadInput("--drawn needs --latents beside it, and --drawn-pairs where there is --pairs.")
-            both = (open_drawn(Path(settings.drawn_pairs)), pairs) if pairs else None
-            return StoredPeople(open_drawn(Path(settings.drawn)), singles, both)
-        return DrawnPeople(_enough(singles, settings.pictures), pairs, settings.pictures)
-    from facechain_ext.faces.choose import ModelFolders, analyser
-    from facechain_ext.training.dataset import FolderPeople
-
-    models = Path(settings.models) if settings.models else None
-    names = ("facexlib", "insightface", "modelscope")
-    there = {name: models / name for name in names if models and (models / name).is_dir()}
-    eyes = analyser(settings.analyser, ModelFolders(**there))
-    return FolderPeople(Path(settings.data), folder / "prepared", settings.size, eyes, settings.shuffle)
-
-
-def _enough(singles: LatentSet | None, pictures: int) -> LatentSet | None:
-    if singles is not None and singles.done < pictures:
-        raise BadInput(f"Only {singles.done} pictures are encoded: give --pictures {singles.done}, or encode more.")
-    return singles
 
 
 def main(argv: Sequence[str]) -> None:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from facechain_ext.demo.world import Drawing, Identity, appearance, draw, scene
 from facechain_ext.demo.world.traits import STYLES
 from facechain_ext.errors import BadInput
-from facechain_ext.training.drawn import DrawnSet, alone
+from facechain_ext.training.drawn import DrawnSet, alone, open_drawn
 from facechain_ext.training.encoder import head_crop
-from facechain_ext.training.latents import LatentSet, drawing_of
+from facechain_ext.training.latents import LatentSet, drawing_of, open_set
 from facechain_ext.training.people import ALL_STYLES, PAINTED, TESTED, anyone, photo, picture
 from facechain_ext.training.tokens import tokens_of
+
+if TYPE_CHECKING:
+    from facechain_ext.training.fact import FactSettings
 
 PHOTO = ALL_STYLES.index("photo")
 PHOTO_SHARE = 0.4  # of drawn references; people give photos, but a drawing must do too
@@ -156,3 +160,29 @@ def squares(count: int, height: int, width: int) -> Sequence[np.ndarray | None]:
         return [None]
     square = np.arange(width) * count // width
     return [np.broadcast_to(square == number, (height, width)) for number in range(count)]
+
+
+def source_of(settings: FactSettings, folder: Path) -> Source:
+    """Drawn people, or the dataset folder. BadInput where there is nothing."""
+    if not settings.data:
+        singles, pairs = (open_set(Path(path)) if path else None for path in (settings.latents, settings.pairs))
+        if settings.drawn:
+            if singles is None or bool(pairs) != bool(settings.drawn_pairs):
+                raise BadInput("--drawn needs --latents beside it, and --drawn-pairs where there is --pairs.")
+            both = (open_drawn(Path(settings.drawn_pairs)), pairs) if pairs else None
+            return StoredPeople(open_drawn(Path(settings.drawn)), singles, both)
+        return DrawnPeople(_enough(singles, settings.pictures), pairs, settings.pictures)
+    from facechain_ext.faces.choose import ModelFolders, analyser
+    from facechain_ext.training.dataset import FolderPeople
+
+    models = Path(settings.models) if settings.models else None
+    names = ("facexlib", "insightface", "modelscope")
+    there = {name: models / name for name in names if models and (models / name).is_dir()}
+    eyes = analyser(settings.analyser, ModelFolders(**there))
+    return FolderPeople(Path(settings.data), folder / "prepared", settings.size, eyes, settings.shuffle)
+
+
+def _enough(singles: LatentSet | None, pictures: int) -> LatentSet | None:
+    if singles is not None and singles.done < pictures:
+        raise BadInput(f"Only {singles.done} pictures are encoded: give --pictures {singles.done}, or encode more.")
+    return singles

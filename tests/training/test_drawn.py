@@ -12,7 +12,7 @@ import torch
 from facechain_ext.demo.world import person
 from facechain_ext.demo.world.looks import looks
 from facechain_ext.errors import BadInput
-from facechain_ext.training import control, drawn, fact, latents, resampler, style_lora, vae
+from facechain_ext.training import control, drawn, fact, latents, resampler, style_lora, subjects, vae
 from facechain_ext.training.checkpoint import save_weights
 from facechain_ext.training.drawn import DrawnSettings, draw_set, open_drawn
 from facechain_ext.training.encoder import head_crop
@@ -193,7 +193,7 @@ def test_loras_and_controlnets_learn_from_sets(folder):
 
 def test_a_set_without_its_latents_is_refused(folder, tmp_path):
     with pytest.raises(BadInput, match="needs --latents"):
-        fact.source_of(fact.FactSettings(drawn=str(folder / "singles")), tmp_path)
+        subjects.source_of(fact.FactSettings(drawn=str(folder / "singles")), tmp_path)
 
 
 def test_faces_seen_ahead_are_the_same_faces(folder):

@@ -14,7 +14,7 @@ from facechain_ext.engine.checkpoints import read_adapter, write_adapter
 from facechain_ext.engine.injection import Call, attach
 from facechain_ext.errors import BadInput, Interrupted, MissingPackage
 from facechain_ext.faces.types import Face, Parsing
-from facechain_ext.training import fact, loop, team
+from facechain_ext.training import fact, fresh, loop, subjects, team
 from facechain_ext.training.checkpoint import save_weights
 from facechain_ext.training.dataset import FolderPeople, load
 from facechain_ext.training.device import optimise, rate_at
@@ -228,7 +228,7 @@ def test_stop_and_go_on_is_bit_equal_to_going_through(kind, tmp_path):
     def make():
         settings = fact.FactSettings(steps=4, batch=2, warmup=1, latents=str(singles), several=0.5, parallel=kind == "parallel", **extra)
         settings = replace(settings, muon=0.5) if kind == "gates with Muon" else settings
-        return sheetless(fact.FactTrainee(settings, CPU, networks(), encoder(), fact.source_of(settings, tmp_path)))
+        return sheetless(fact.FactTrainee(settings, CPU, networks(), encoder(), subjects.source_of(settings, tmp_path)))
 
     pace = {"log_every": 1}
     train(make(), tmp_path / "through", {}, 7, Pace(steps=4, **pace))
@@ -525,7 +525,7 @@ def test_the_encoder_must_be_the_adapters(tmp_path):
     other = encoder()
     other.sizes = type(other.sizes)(**{**other.sizes.__dict__, "dim": 128})
     with pytest.raises(BadInput, match="another face encoder"):
-        fact.build_adapter(settings, one.networks.unet, other)
+        fresh.build_adapter(settings, one.networks.unet, other)
 
 
 def test_a_parallel_file_is_told_from_others(tmp_path):

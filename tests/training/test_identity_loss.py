@@ -12,7 +12,7 @@ import torch
 from facechain_ext.engine.checkpoints import write_adapter
 from facechain_ext.engine.injection import Call, attach
 from facechain_ext.errors import BadInput, BadWeights
-from facechain_ext.training import fact, identity_loss
+from facechain_ext.training import fact, fresh, identity_loss
 from facechain_ext.training.checkpoint import save_weights
 from facechain_ext.training.drawn import DrawnSettings, draw_set, open_drawn
 from facechain_ext.training.latents import open_set
@@ -197,7 +197,7 @@ def begun(trainee, drawn, latents, tmp_path):
         taught.step(number, np.random.default_rng(number))
     save_weights(tmp_path / "recogniser.safetensors", taught.weights())
     torch.manual_seed(3)
-    made = fact.build_adapter(fact.FactSettings(batch=2), networks().unet, encoder())
+    made = fresh.build_adapter(fact.FactSettings(batch=2), networks().unet, encoder())
     write_adapter(made, tmp_path / "adapter.safetensors", {"resampler_heads": str(made.sizes.resampler.heads)})
     return fact.FactSettings(
         steps=12, batch=8, warmup=1, rate=3e-3, ahead=True, resampler=0.0, begin=str(tmp_path / "adapter.safetensors"), muon=0.7, decay=0.5,

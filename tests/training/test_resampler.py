@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from facechain_ext.demo.world import person
 from facechain_ext.engine.checkpoints import adapter_tensors, read_adapter, write_adapter
 from facechain_ext.errors import BadInput
-from facechain_ext.training import fact, resampler
+from facechain_ext.training import fact, fresh, resampler
 from facechain_ext.training.drawn import DrawnSettings, draw_set, open_drawn
 from facechain_ext.training.latents import open_set
 from facechain_ext.training.people import PAINTED
@@ -34,7 +34,7 @@ def drawn(tmp_path_factory):
 def begun(tmp_path):
     """A fresh adapter's file."""
     torch.manual_seed(3)
-    made = fact.build_adapter(fact.FactSettings(batch=2), networks().unet, encoder())
+    made = fresh.build_adapter(fact.FactSettings(batch=2), networks().unet, encoder())
     write_adapter(made, tmp_path / "adapter.safetensors", {"resampler_heads": str(made.sizes.resampler.heads)})
     return tmp_path / "adapter.safetensors"
 
