@@ -36,10 +36,10 @@ from facechain_ext.training.encoder import FINISHED as ENCODER
 from facechain_ext.training.fair import Outside
 from facechain_ext.training.fresh import build_adapter, optimiser_of
 from facechain_ext.training.frozen import networks_of
-from facechain_ext.training.identity_loss import IdentityLoss, watched
+from facechain_ext.training.identity_loss import WATCHED, IdentityLoss, watched
 from facechain_ext.training.latents import HEIGHT
 from facechain_ext.training.loop import train
-from facechain_ext.training.noise import add_noise, coarse_weight, sample, snr_weight, take_noise, velocity_weight
+from facechain_ext.training.noise import STEPS, add_noise, coarse_weight, sample, snr_weight, take_noise, velocity_weight
 from facechain_ext.training.parallel import ParallelAdapter, attach_parallel, parallel_tensors
 from facechain_ext.training.pixels import to_pictures, to_tensor
 from facechain_ext.training.resampler import look_ahead
@@ -281,8 +281,9 @@ class FactTrainee:
         def call(_: int) -> Call:
             return Call(rows=tuple(shown), pictures=tuple(range(count)), progress=0.0, latent=latent)
 
+        first = STEPS - 1 - int(torch.randint(STEPS // WATCHED, ()))
         with self._attach(self.adapter, [Variants(stack=stack)], call):
-            wrong, self.seen = watched(loss, tell, torch.randn_like(batch.latents[:count]), rows[:count, 0])
+            wrong, self.seen = watched(loss, tell, torch.randn_like(batch.latents[:count]), rows[:count, 0], first)
         return wrong
 
     def _null(self) -> Tensor:

@@ -30,7 +30,7 @@ from facechain_ext.training.encoder import FINISHED as ENCODER
 from facechain_ext.training.frozen import finish, networks_of
 from facechain_ext.training.latents import HEIGHT, open_set
 from facechain_ext.training.loop import train
-from facechain_ext.training.noise import ALPHAS, STEPS, add_noise, ddim, take_noise, way_down
+from facechain_ext.training.noise import ALPHAS, STEPS, add_noise, ddim, take_noise
 from facechain_ext.training.resampler import Lessons, look_ahead, means_of, whose
 
 NAME, SUMMARY = "train-recogniser", "Teach a small network whose face latents show, for train-fact's identity loss."
@@ -112,15 +112,19 @@ class IdentityLoss:
         return (errors * trust(times) * with_face).mean(), right[with_face].float().mean()
 
 
-def watched(loss: IdentityLoss, tell: Callable[[Tensor, Tensor], Tensor], noise: Tensor, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+def watched(
+    loss: IdentityLoss, tell: Callable[[Tensor, Tensor], Tensor], noise: Tensor, rows: np.ndarray, first: int = STEPS - 1
+) -> tuple[Tensor, Tensor]:
     """The loss along a model's own way from noise [B, 4, 16, 16] to pictures, its mean over the steps; the share that is right in the end.
 
     tell: guided noise from latents and times [B]. Every step is learnt from by itself: what it is given is not learnt through, as in DRTune
-    (Wu et al., 2024). rows: where a face of each is kept [B].
+    (Wu et al., 2024). rows: where a face of each is kept [B]. first: the first of the steps, all as far apart, one of the highest eighth:
+    chosen at random, every step of the noise has its turn, and none is spent where no noise is left.
     """
     latents, told, right = noise, [], torch.zeros(())
     everybody = torch.ones(len(noise), dtype=torch.bool, device=noise.device)
-    for now, after in way_down(WATCHED):
+    times = range(first, -1, -(STEPS // WATCHED))[:WATCHED]
+    for now, after in zip(times, (*times[1:], -1), strict=True):
         times = torch.full((len(noise),), now, device=noise.device)
         clean, ahead = ddim(latents, tell(latents, times), now, after)
         wrong, right = loss(clean, times, rows, everybody)
