@@ -160,8 +160,10 @@ class FactTrainee:
         self.no_words = tokens_tensor(networks, "")
         self.kept: np.ndarray | None = None
         self.identity: IdentityLoss | None = None
+        self.usual = torch.zeros(1, 1, 1)
         if settings.ahead:
             drawn = kept_of(source)
+            self.usual = send(drawn.heads[: drawn.done].mean(axis=0, keepdims=True, dtype=np.float32) / 255, device)
             self.kept = look_ahead(self.encoder, drawn)
             if settings.identity:
                 self.identity = IdentityLoss.of(settings.recogniser, self.encoder, drawn, self.kept)
@@ -189,12 +191,13 @@ class FactTrainee:
         weight = 1 + (settings.heads - 1) * F.adaptive_avg_pool2d(batch.head[:, None], latent)
         error, fair = (plain * weight).mean(dim=(1, 2, 3)) / weight.mean(), outside.mean()
         told = (error * self._weight(times)).mean()
-        unlike = self._unlike(batch, words, noisy, found.float(), times)
-        loss = told + settings.fair_weight * settings.fair * fair + settings.identity * unlike
+        unlike, strayed = self._unlike(batch, words, noisy, found.float(), times)
+        loss = told + settings.fair_weight * settings.fair * (fair + strayed) + settings.identity * unlike
         norm = self._update(loss, number)
         self.average.follow(number)
         said = {"error": plain.detach().mean(), "fair": fair.detach(), "gate": self._opening(), "gradient": norm}
-        more = {"known": (settings.identity, self.known), "seen": (settings.painted, self.seen), "judged": (settings.tested, self.judged)}
+        watch = {"seen": (settings.painted, self.seen), "strayed": (settings.painted, torch.as_tensor(strayed).detach())}
+        more = {"known": (settings.identity, self.known), **watch, "judged": (settings.tested, self.judged)}
         return said | {name: value for name, (asked, value) in more.items() if asked}
 
     def _weight(self, times: Tensor) -> Tensor:
@@ -253,38 +256,52 @@ class FactTrainee:
             local = self.encoder(to_input(crops))
         return adapter.resampler(local)
 
-    def _unlike(self, batch: Batch, words: Tensor, noisy: Tensor, noise: Tensor, times: Tensor) -> Tensor | float:
-        """What the identity loss says of told noise; 0 where there is no such loss, or where pictures show several people."""
+    def _unlike(
+        self, batch: Batch, words: Tensor, noisy: Tensor, noise: Tensor, times: Tensor
+    ) -> tuple[Tensor | float, Tensor | float]:
+        """What the identity loss says of told noise, and FAIR where it watches.
+
+        0 where there is no such loss, or where pictures show several people.
+        """
         rows = batch.rows[0]
         if self.identity is None or len(batch.rows) > 1 or rows is None:
-            return 0.0
+            return 0.0, 0.0
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.autocast):
             wrong, self.known = self.identity(take_noise(noisy, noise, times), times, rows[:, 0], ~batch.faceless)
-            return wrong + self._watched(self.identity, batch, words, rows) if self.settings.painted else wrong
+            if not self.settings.painted:
+                return wrong, 0.0
+            more, strayed = self._watched(self.identity, batch, words, rows)
+            return wrong + more, strayed
 
-    def _watched(self, loss: IdentityLoss, batch: Batch, words: Tensor, rows: np.ndarray) -> Tensor:
-        """The identity loss along the model's own way from noise to pictures of some of the batch's people, with guidance as a host's."""
+    def _watched(self, loss: IdentityLoss, batch: Batch, words: Tensor, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """The identity loss along the model's own way from noise to pictures of some of the batch's people, with guidance as a host's.
+
+        And FAIR along it: nobody knows yet where the head will be, so it is asked of where heads are how often.
+        """
         count, unet = min(self.settings.painted, len(words)), self.networks.unet
         with torch.no_grad():
             none = self.networks.text_encoder(self.no_words).last_hidden_state.expand(count, -1, -1)
         stack = torch.cat((self._null(), self._tokens(self.adapter, batch.crops[0][:count, 0], rows[:count, :1])))
         shown, without, faces = [0], (0,) * count, tuple(range(1, count + 1))
         latent = (batch.latents.shape[2], batch.latents.shape[3])
+        outside, strayed = Outside(self.usual.expand(count, -1, -1), latent), []
 
         def tell(latents: Tensor, times: Tensor) -> Tensor:
             shown[:] = without
             with torch.no_grad():
                 plain = unet(latents, times, none).sample.float()
             shown[:] = faces
-            return plain + GUIDANCE * (unet(latents, times, words[:count]).sample.float() - plain)
+            with_face = unet(latents, times, words[:count]).sample.float()
+            strayed.append(outside.mean())
+            return plain + GUIDANCE * (with_face - plain)
 
         def call(_: int) -> Call:
             return Call(rows=tuple(shown), pictures=tuple(range(count)), progress=0.0, latent=latent)
 
         first = STEPS - 1 - int(torch.randint(STEPS // WATCHED, ()))
-        with self._attach(self.adapter, [Variants(stack=stack)], call):
+        with self._attach(self.adapter, [Variants(stack=stack)], call, outside):
             wrong, self.seen = watched(loss, tell, torch.randn_like(batch.latents[:count]), rows[:count, 0], first)
-        return wrong
+        return wrong, torch.stack(strayed).mean()
 
     def _null(self) -> Tensor:
         """Face tokens of nobody [1, T, context]."""

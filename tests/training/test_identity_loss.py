@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 
 from facechain_ext.engine.checkpoints import write_adapter
 from facechain_ext.engine.injection import Call, attach
+from facechain_ext.engine.sites import LEVELS
 from facechain_ext.errors import BadInput, BadWeights
 from facechain_ext.training import fact, fresh, identity_loss
 from facechain_ext.training.checkpoint import save_weights
@@ -178,6 +180,48 @@ def test_every_step_of_a_watched_way_is_learnt_from_by_itself(trainee):
     assert torch.allclose(found, torch.stack(grads).mean(dim=0), rtol=1e-3, atol=1e-6)
 
 
+def test_what_strays_on_the_way_is_weighed_too(gates):
+    """FAIR of everybody's increments at every step, by hand; where heads are how often comes from all the pictures."""
+    one = gates(identity=1.0, painted=2)
+    for layer in one.adapter.gates():
+        torch.nn.init.normal_(layer.to_out.weight)
+    batch = one._batch(0, np.random.default_rng(0))
+    words = one.networks.text_encoder(batch.words).last_hidden_state
+    heads = open_drawn(Path(one.settings.drawn)).heads.astype(np.float64).mean(axis=0) / 255
+    shares, attach_plainly = [], one._attach
+
+    def attached(adapter, persons, call, observe):
+        def see(site, increment):
+            side = 16 >> LEVELS[site]
+            inside = heads.reshape(side, 16 // side, side, 16 // side).mean(axis=(1, 3)).reshape(1, -1, 1)
+            found = increment.detach().double().numpy()
+            if call(0).rows != (0, 0):
+                shares.append(np.linalg.norm((1 - inside) * found, axis=(1, 2)) / np.linalg.norm(found, axis=(1, 2)))
+            observe(site, increment)
+
+        return attach_plainly(adapter, persons, call, see)
+
+    one._attach = attached
+    with torch.no_grad():
+        _, strayed = one._watched(one.identity, batch, words, batch.rows[0])
+    assert len(shares) == 8 * 16
+    assert strayed.item() == pytest.approx(np.mean(shares), rel=1e-3)
+
+
+def test_what_strays_counts_as_fair_does(gates):
+    """Of one batch the loss with λ = 2 is that with λ = 0 and twice both shares."""
+    losses = []
+    for weight in (0.0, 2.0):
+        one = gates(identity=1.0, painted=2, fair_weight=weight)
+        for layer in one.adapter.gates():
+            torch.nn.init.constant_(layer.to_out.weight, 0.01)
+        one._update = lambda loss, number: losses.append(loss.item()) or torch.zeros(())
+        torch.manual_seed(0)
+        said = one.step(0, np.random.default_rng(0))
+    assert float(said["strayed"]) > 0.1
+    assert losses[1] - losses[0] == pytest.approx(2 * float(said["fair"] + said["strayed"]), rel=1e-3)
+
+
 def test_bad_input(trainee, drawn, tmp_path):
     with pytest.raises(BadInput, match="give --drawn and --latents"):
         trainee(latents="")
@@ -232,7 +276,7 @@ def heard(one, steps):
     for number in range(steps):
         torch.manual_seed(0)
         values = one.step(number, np.random.default_rng(0))
-        assert all(0 <= float(values[name]) <= 1 for name in ("known", "seen") if name in values)
+        assert all(0 <= float(values[name]) <= 1 for name in ("known", "seen", "strayed") if name in values)
     return np.array(said).reshape(steps, -1)
 
 
@@ -274,7 +318,7 @@ def test_what_is_watched_is_what_a_host_would_paint(gates):
 
     with torch.no_grad():
         torch.manual_seed(6)
-        found = one._watched(one.identity, batch, words, rows)
+        found, _ = one._watched(one.identity, batch, words, rows)
         torch.manual_seed(6)
         first = 999 - int(torch.randint(125, ()))
         wanted, _ = identity_loss.watched(one.identity, tell, torch.randn(2, 4, 16, 16), rows[:2, 0], first)
