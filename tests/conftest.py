@@ -9,6 +9,10 @@ import pytest
 
 # Threads of torch that wait for each other must not burn the core the other one needs: on a busy machine that costs a factor of ten.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Several processes of tests share the cores; what they start does so too.
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    share = max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+    os.environ.setdefault("OMP_NUM_THREADS", str(share))
 
 LIVE = Path(__file__).parent / "live"
 STARTED = {"--accounts": LIVE / "test_accounts.py", "--frozen": LIVE / "test_frozen.py"}
@@ -22,6 +26,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--accounts", metavar="NAME:PASSWORD,NAME:PASSWORD", help=of_accounts)
     of_frozen = "with --live: the WebUI was started with --freeze-settings; of tests/live run test_frozen.py alone"
     parser.addoption("--frozen", action="store_true", help=of_frozen)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A process of tests per core, four at most, for each takes a gigabyte and more; none for a single file, which stays together.
+
+    And none for live tests: they share one WebUI.
+    """
+    files = {argument.split("::")[0] for argument in config.args}
+    alone = config.getoption("--live") or (len(files) == 1 and Path(files.pop()).is_file())
+    return 0 if alone else min(4, os.cpu_count() or 1)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -90,12 +90,14 @@ def start(clone: Path, *arguments: str, **more: str) -> subprocess.CompletedProc
 
 @pytest.fixture
 def run(clone: Path):
-    """run.py of the small project as a module."""
+    """run.py of the small project as a module; what its `main` does at SIGTERM is undone."""
+    before = signal.getsignal(signal.SIGTERM)
     spec = importlib.util.spec_from_file_location("run_of_the_clone", clone / "run.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module
+    yield module
+    signal.signal(signal.SIGTERM, before)
 
 
 def sentence(done: subprocess.CompletedProcess[str]) -> str:
