@@ -39,7 +39,7 @@ ROOT = os.path.dirname(os.path.abspath(__file__))
 
 HELP = """FaceChain for WebUI, without a WebUI: pictures of a person from one photo, on this computer.
 
-  python run.py portrait --photo examples/astronaut.png --out out/    portraits of the person in a photo
+  python run.py portrait --photo examples/demo/ann-1.png --out out/   portraits of the person in a photo
   python run.py ui --open                                             the same as a page in the browser, on this computer alone
   python run.py faces PHOTO                                           what is seen in a photo, and whether it will do
   python run.py COMMAND --help                                        the options of a command

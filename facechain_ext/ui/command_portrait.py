@@ -107,6 +107,7 @@ def _job(app: App, arguments: argparse.Namespace, count: int | None) -> Job:
     """Check everything that can be checked before anything slow begins."""
     from facechain_ext.workflows.likeness import judge_of
     from facechain_ext.workflows.people import Photo, meet
+    from facechain_ext.workflows.persons import attributes_of
 
     loras, size = tuple(_lora(text) for text in arguments.lora), _size(arguments.size)
     sides = dict(zip(("width", "height"), size or (app.native_size,) * 2, strict=True))
@@ -117,7 +118,7 @@ def _job(app: App, arguments: argparse.Namespace, count: int | None) -> Job:
     photos = [Photo(image=read_photo(path), name=Path(path).name) for path in arguments.photo]
     controls = _controls(app, arguments, (options.width, options.height))
     subject = meet(app.analyser, app.encoder, app.adapter, photos, face=arguments.face)
-    attributes = app.analyser.attributes(subject.used[0].image, subject.faces[0]) if "attributes" in app.analyser.capabilities else None
+    attributes = attributes_of(app.analyser, subject)
     notes = [app.note, *(f"{problem.sentence} {problem.advice}" for report in subject.reports for problem in report.problems)]
     return Job(
         options=options,

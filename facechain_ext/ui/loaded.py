@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facechain_ext.errors import BadInput
+from facechain_ext.errors import BadInput, FaceChainError
+from facechain_ext.log import log
 from facechain_ext.ui.request import AUTO, MASK, WHOLE, Picture, Request, Wanted
 from facechain_ext.ui.settings import facexlib_folder, models_folder, people_folder, setting, shared_models
 from facechain_ext.weights.locate import adapter_file, encoder_file
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from facechain_ext.engine.adapter import Adapter
     from facechain_ext.engine.encoder import FaceEncoder
     from facechain_ext.engine.identity import Identity
-    from facechain_ext.faces.types import FaceAnalyser
+    from facechain_ext.faces.types import Attributes, FaceAnalyser
     from facechain_ext.faces.vetting import Report
     from facechain_ext.store.library import Library
 
@@ -32,11 +33,15 @@ MOST_MET = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Met:
-    """A person met: what the engine needs, and what the panel shows. crops: aligned faces, uint8 RGB [112, 112, 3]."""
+    """A person met: what the engine needs, and what the panel shows. crops: aligned faces, uint8 RGB [112, 112, 3].
+
+    attributes: age and gender as judged; None where none could be.
+    """
 
     identity: Identity
     reports: tuple[Report, ...]
     crops: tuple[np.ndarray, ...]
+    attributes: Attributes | None = None
 
 
 @dataclass
@@ -101,7 +106,7 @@ class Loaded:
             raise BadInput(f"Person {person.number} has neither a photo nor a saved name: give one of them.")
         if not user:
             raise BadInput(f"{person.options.name} cannot be looked up, as this request names no user: log in, or give photos instead.")
-        return Met(identity=self.library(user).identity(person.options.name, adapter.fingerprint), reports=(), crops=())
+        return self._saved(person.options.name, adapter, analyser, self.library(user))
 
     def look(self, photos: Sequence[Picture], adapter: Adapter, analyser: str, face: int) -> Met:
         """Learn a person from photos, or remember them. face: from 1, from the left; 0: the largest."""
@@ -109,21 +114,53 @@ class Loaded:
         with self._lock:
             encoder = self.encoder(adapter)
             key = (marks, face, analyser, model_folders(), adapter.fingerprint, encoder.fingerprint)
-            if key not in self._met:
-                self._met[key] = self._learn(photos, adapter, encoder, analyser, face)
-            self._met.move_to_end(key)
-            while len(self._met) > MOST_MET:
-                self._met.popitem(last=False)
-            return self._met[key]
+            return self._remembered(key, lambda: self._learn(photos, adapter, encoder, analyser, face))
+
+    def _saved(self, name: str, adapter: Adapter, analyser: str, library: Library) -> Met:
+        """A saved person, looked at once for their age."""
+        saved = library.person(name)
+
+        def learn() -> Met:
+            identity = library.identity(saved.name, adapter.fingerprint)
+            return Met(identity=identity, reports=(), crops=(), attributes=self._judged(saved.name, identity, adapter, analyser, library))
+
+        with self._lock:
+            return self._remembered((stamp(saved.path), analyser, model_folders(), adapter.fingerprint), learn)
+
+    def _judged(self, name: str, identity: Identity, adapter: Adapter, analyser: str, library: Library) -> Attributes | None:
+        """What a saved person is judged to be; None where nothing here can: they are painted without any face analysis, too."""
+        import torch
+
+        from facechain_ext.workflows.persons import Eyes, attributes_of_saved
+
+        try:
+            eyes = Eyes(analyser=self.analyser(analyser), encoder=self.encoder(adapter), adapter=adapter)
+        except FaceChainError as error:
+            log.info("Nothing can be told of the age of a saved person: %s", error)
+            return None
+        with torch.inference_mode(False):
+            return attributes_of_saved(eyes, library, name, identity)
 
     def _learn(self, photos: Sequence[Picture], adapter: Adapter, encoder: FaceEncoder, analyser: str, face: int) -> Met:
         import torch
 
         from facechain_ext.workflows.people import meet
+        from facechain_ext.workflows.persons import attributes_of
 
+        eyes = self.analyser(analyser)
         with torch.inference_mode(False):
-            subject = meet(self.analyser(analyser), encoder, adapter, opened(photos), face=face or None)
-        return Met(identity=subject.identity, reports=subject.reports, crops=subject.crops)
+            subject = meet(eyes, encoder, adapter, opened(photos), face=face or None)
+            attributes = attributes_of(eyes, subject)
+        return Met(identity=subject.identity, reports=subject.reports, crops=subject.crops, attributes=attributes)
+
+    def _remembered(self, key: Any, learn: Callable[[], Met]) -> Met:
+        """Who was met under a key; the eldest of too many is forgotten. Under the lock."""
+        if key not in self._met:
+            self._met[key] = learn()
+        self._met.move_to_end(key)
+        while len(self._met) > MOST_MET:
+            self._met.popitem(last=False)
+        return self._met[key]
 
     def forget(self) -> None:
         """Drop everything that is loaded."""

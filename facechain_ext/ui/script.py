@@ -5,19 +5,21 @@ Whatever fails, the picture is made; with `strict` over the API the request is r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from fastapi import HTTPException
 from modules import script_callbacks, scripts
 
-from facechain_ext.errors import FaceChainError, PictureFailed
+from facechain_ext.errors import BadInput, FaceChainError, PictureFailed
 from facechain_ext.log import log
 from facechain_ext.ui import accounts, api, inner, settings, xyz
-from facechain_ext.ui.loaded import loaded, plan_of
+from facechain_ext.ui.door import without_places
+from facechain_ext.ui.loaded import Met, loaded, plan_of
 from facechain_ext.ui.request import ERROR_KEY, PERSON_KEY, PanelOptions, Request, from_args, panel_info, person_info, with_axes
 
 RUN = "facechain_run"
@@ -140,11 +142,25 @@ def prepare(p: Any, run: Run) -> None:
     if reason:
         raise UnsupportedModel(reason)
     plan, met = plan_of(run.request, loaded, accounts.user_of(p))
+    refuse_of_the_young(p, met.values())
     reason = webui.supports(p, plan.adapter)
     if reason:
         raise UnsupportedModel(reason)
     run.plan = inner.only_one(p, run.request, plan) if inner.is_inner(p) else plan
     p.extra_generation_params.update(info_of(run.request, plan.adapter, met))
+
+
+def refuse_of_the_young(p: Any, met: Iterable[Met]) -> None:
+    """BadInput where a prompt, as the WebUI has filled it in, asks for what is not made of somebody under 18: by face or by its words."""
+    from facechain_ext.workflows.safety import rules
+
+    asked = [*zip(p.all_prompts, p.all_negative_prompts, strict=True)]
+    if getattr(p, "enable_hr", False):  # the second pass may have a prompt of its own
+        asked += zip(p.all_hr_prompts, p.all_hr_negative_prompts, strict=True)
+    for (prompt, negative), one in product(dict.fromkeys(asked), met):
+        told = rules([prompt], "auto", one.attributes, against=negative, eyes=True, switched_on=False)
+        if told.minor and told.refusal:
+            raise BadInput(told.refusal)
 
 
 def info_of(request: Request, adapter: Any, met: dict[int, Any]) -> dict[str, str]:
@@ -169,8 +185,12 @@ def edge(p: Any) -> Iterator[None]:
 
 
 def fail(p: Any, reason: str, error: FaceChainError | None = None) -> None:
-    """Tell why the face is missing: in the info text, below the picture, in the panel and in the log; refuse where that was asked for."""
+    """Tell why the face is missing: in the info text, below the picture, in the panel and in the log; refuse where that was asked for.
+
+    Where things lie on the machine is told to whom it belongs to, and never in an info text, which travels with the picture.
+    """
     from facechain_ext.hosts import webui
+    from facechain_ext.ui.studio_webui import studio
 
     webui.release(p)
     run = getattr(p, RUN, None)
@@ -180,7 +200,8 @@ def fail(p: Any, reason: str, error: FaceChainError | None = None) -> None:
         refuse(p, error or PictureFailed(reason))
         return
     log.warning("The picture is made without the face. %s", reason)
-    p.extra_generation_params[ERROR_KEY] = reason
+    p.extra_generation_params[ERROR_KEY] = without_places(reason, studio().places())
+    reason = studio().told(reason, accounts.user_of(p))
     if not getattr(p, "is_api", False) and not inner.is_inner(p):
         last_trouble[accounts.user_of(p), tab_of(p)] = reason
     if getattr(p, "is_api", False) and stated_strict(args_of(p)):

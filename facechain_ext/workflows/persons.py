@@ -53,7 +53,7 @@ def from_photos(eyes: Eyes, photos: Sequence[Picture], library: Library, *, face
     known = library.known_by(subject.identity.photos)
     return Who(
         identity=subject.identity, judge=judge_of(eyes.analyser, eyes.encoder, subject), name=known.name if known else "",
-        attributes=_attributes(eyes.analyser, subject), notes=_objections(subject),
+        attributes=attributes_of(eyes.analyser, subject), notes=_objections(subject),
     )  # fmt: skip
 
 
@@ -64,13 +64,22 @@ def from_library(eyes: Eyes, library: Library, name: str) -> Who:
     subject = _from_originals(eyes, library, saved, identity)
     if subject is not None:
         judge = judge_of(eyes.analyser, eyes.encoder, subject)
-        return Who(identity=identity, judge=judge, name=saved.name, attributes=_attributes(eyes.analyser, subject))
+        return Who(identity=identity, judge=judge, name=saved.name, attributes=attributes_of(eyes.analyser, subject))
     if identity.encoder != eyes.encoder.fingerprint:
         raise BadInput(f"{saved.name} was saved with another face encoder than the one in use: save the photos again with this one.")
     return Who(
         identity=identity, judge=judge_of_saved(eyes.analyser, eyes.encoder, identity), name=saved.name,
         attributes=_of_thumbnail(eyes.analyser, saved),
     )  # fmt: skip
+
+
+def attributes_of_saved(eyes: Eyes, library: Library, name: str, identity: Identity) -> Attributes | None:
+    """What a saved person is judged to be: by the photos that were kept, else by the small picture. BadInput where there is none."""
+    if "attributes" not in eyes.analyser.capabilities:
+        return None
+    saved = library.person(name)
+    subject = _from_originals(eyes, library, saved, identity)
+    return attributes_of(eyes.analyser, subject) if subject is not None else _of_thumbnail(eyes.analyser, saved)
 
 
 def keep(
@@ -139,7 +148,7 @@ def _of_thumbnail(analyser: FaceAnalyser, saved: Saved) -> Attributes | None:
     return analyser.attributes(framed, faces[0]) if faces else None
 
 
-def _attributes(analyser: FaceAnalyser, subject: Subject) -> Attributes | None:
+def attributes_of(analyser: FaceAnalyser, subject: Subject) -> Attributes | None:
     """Of the youngest look among the photos, so that nobody is made older by the better photo."""
     if "attributes" not in analyser.capabilities:
         return None

@@ -21,7 +21,7 @@ from facechain_ext.workflows.looking import png
 from facechain_ext.workflows.orders import ALL, AUTO, MOST_TRIES, UNTIL, MakingOptions, Order, Room
 from facechain_ext.workflows.people import opened
 from facechain_ext.workflows.persons import Eyes, Who, from_library, from_photos
-from facechain_ext.workflows.portrait import request_of
+from facechain_ext.workflows.portrait import request_of, with_words_against
 from facechain_ext.workflows.safety import Rules
 from facechain_ext.workflows.styles import Bound, Style
 from facechain_ext.workflows.wording import SUBJECTS, subject_of
@@ -72,8 +72,7 @@ def planned(order: Order, room: Room, user: str) -> Plan:
     if rules.refusal:
         raise BadInput(rules.refusal)
     request = _request(order, room, who, adapter, replace(options, prompt=prompt, seed=_seed(options)), loras, style)
-    if rules.negative not in request.negative:  # who looks under 18 has these words already
-        request = replace(request, negative=", ".join(filter(None, (request.negative, rules.negative))))
+    request = with_words_against(request, rules.negative)  # who looks under 18 has these words already
     until = _until(options, who.judge.between)
     return Plan(
         order=replace(order, options=replace(options, prompt=prompt)), who=who, request=request, rules=rules,

@@ -6,15 +6,16 @@ look at the photos → words for the subject → paint with the identity → sco
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facechain_ext.errors import BadInput
 from facechain_ext.hosts.types import Control, Lora, Paint, Painted
 from facechain_ext.options import check, option, to_info
-from facechain_ext.workflows.infotext import info_text
+from facechain_ext.workflows.infotext import info_text, lora_name
 from facechain_ext.workflows.likeness import ranked
+from facechain_ext.workflows.safety import rules
 from facechain_ext.workflows.wording import SUBJECTS, prompts, wording
 
 if TYPE_CHECKING:
@@ -46,7 +47,13 @@ class PortraitOptions:
         choices=("photo", "plain"),
     )
     count: int = option(1, label="Pictures", help="how many pictures", minimum=1, maximum=100)
-    seed: int = option(-1, label="Seed", help="start number; -1 chooses one; picture n uses seed + n", minimum=-1, maximum=2**32 - 1)
+    seed: int = option(
+        -1,
+        label="Seed",
+        help="start number; -1 chooses one; the first picture uses it, each further one the next number",
+        minimum=-1,
+        maximum=2**32 - 1,
+    )
     steps: int = option(30, label="Steps", help="sampling steps", minimum=1, maximum=150)
     sampler: str = option("DPM++ 2M Karras", label="Sampler", help="sampler under the WebUI's name")
     cfg: float = option(
@@ -122,9 +129,14 @@ def portrait(
 ) -> Iterator[Portrait]:
     """Make `options.count` portraits; each is saved and handed over as soon as it is finished.
 
-    options.seed must be chosen (not -1). Errors: those of the host, and BadInput for a prompt that the subject's age forbids.
+    options.seed must be chosen (not -1). Nothing looks at finished pictures here, so the words are what is checked. Errors: those of the
+    host, and BadInput where `safety` refuses.
     """
+    treated = rules([options.prompt, *map(lora_name, loras)], options.subject, attributes, against=options.negative or "")
+    if treated.refusal:
+        raise BadInput(treated.refusal)
     request = request_of(adapter, subject.identity, options, attributes=attributes, loras=loras, controls=controls)
+    request = with_words_against(request, treated.negative)
     for number, painted in enumerate(host.paint(request, report)):
         score = judge.score(painted.image)
         info = info_text(host, request, to_info(options), subject.identity, seed=painted.seed, likeness=score, judge=judge.encoder)
@@ -148,6 +160,11 @@ def request_of(
     person = Person(identity=identity, weight=options.weight, start=options.start, end=options.end)
     same = {name: getattr(options, name) for name in ("width", "height", "steps", "sampler", "cfg", "seed", "count", "batch", "clip_skip")}
     return Paint(prompt=positive, negative=negative, adapter=adapter, persons=(person,), loras=loras, controls=controls, **same)
+
+
+def with_words_against(request: Paint, words: str) -> Paint:
+    """The request with words at the end of its negative prompt, where they are not in it yet."""
+    return request if words in request.negative else replace(request, negative=", ".join(filter(None, (request.negative, words))))
 
 
 def best(portraits: list[Portrait], keep: int, aside: Path) -> list[Portrait]:

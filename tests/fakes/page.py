@@ -212,8 +212,9 @@ def install(monkeypatch: Any, models: Path, *, opts: dict[str, Any] | None = Non
     gr = gradio()
     names = ("paths", "script_callbacks", "scripts", "shared", "ui_components")
     made = {name: ModuleType(f"modules.{name}") for name in names}
-    made["paths"].models_path = str(models)
-    made["shared"].opts = Opts(localization="None", **(opts or {}))
+    made["paths"].models_path, made["paths"].data_path = str(models), str(models)
+    results = {"outdir_samples": "", "outdir_txt2img_samples": "outputs/txt2img-images"}
+    made["shared"].opts = Opts(localization="None", **results | (opts or {}))
     made["shared"].cmd_opts = SimpleNamespace(api_auth=None, gradio_auth=None, gradio_auth_path=None, **flags)
     made["shared"].OptionInfo, made["shared"].config_filename = OptionInfo, "config.json"
     made["scripts"].Script, made["scripts"].AlwaysVisible, made["scripts"].scripts_data = Script, object(), []
@@ -258,10 +259,19 @@ class Processing:
         self.extra_generation_params: dict[str, Any] = {}
         self.comments: list[str] = []
         self.is_api, self.sampler = is_api, None
+        self.prompt = self.negative_prompt = self.hr_prompt = self.hr_negative_prompt = ""
+        self.enable_hr = False
         self.__dict__.update(more)
 
     def comment(self, text: str) -> None:
         self.comments.append(text)
+
+    def setup_prompts(self) -> None:
+        """The host's last step before process(): a prompt per picture, styles filled in."""
+        self.all_prompts, self.all_negative_prompts = [self.prompt], [self.negative_prompt]
+        if self.enable_hr:
+            self.all_hr_prompts = [self.hr_prompt or self.prompt]
+            self.all_hr_negative_prompts = [self.hr_negative_prompt or self.negative_prompt]
 
     def init(self) -> None:
         """The host's first step after process()."""
@@ -274,6 +284,7 @@ class Processing:
         """Make a picture. fails: the sampling raises, after which the host calls no script."""
         script = self.scripts.alwayson_scripts[0]
         args = self.script_args[script.args_from : script.args_to]
+        self.setup_prompts()
         script.process(self, *args)
         self.init()
         for _ in range(passes):

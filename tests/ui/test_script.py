@@ -17,6 +17,7 @@ from PIL import Image
 
 from tests.fakes import page
 from tests.fakes.page import Processing, Script
+from tests.fakes.room import ColourEyes
 from tests.ui.conftest import ASTRONAUT
 
 ENTRY = Path(__file__).parents[2] / "scripts" / "facechain.py"
@@ -239,10 +240,34 @@ def test_the_picture_is_made_and_the_reason_told_everywhere(kind, script, attach
     from facechain_ext.ui.script import last_trouble
 
     reason = p.extra_generation_params["FaceChain error"]
-    assert says in reason and says in caplog.text and says in last_trouble["local", "txt2img"] and says in p.comments[0]
+    assert says.replace(f"{models.parent}/", "") in reason and says in caplog.text and says in last_trouble["local", "txt2img"] and says in p.comments[0]
     assert attached.calls[-1] == ("release", p)
     if kind != "while sampling":
         assert attached.plans == []
+
+
+@pytest.mark.parametrize(("user", "owner"), [("ada", True), ("eve", False)])
+def test_with_log_ins_where_things_lie_is_told_to_the_first_account_alone(script, attached, models, host, user, owner):
+    """And the info text, which goes with the picture wherever that goes, never says it."""
+    from facechain_ext.ui.script import last_trouble
+
+    host.shared.cmd_opts.gradio_auth = "ada:secret,eve:word"
+    (models / "FaceChain" / "small.safetensors").unlink()
+    p = Processing(script, asked(), user=user)
+    p.run(X)
+    reason = p.extra_generation_params["FaceChain error"]
+    assert f" {models.name}/FaceChain" in reason and str(models.parent) not in reason
+    for said in (p.comments[0], last_trouble[user, "txt2img"]):
+        assert (f"{models}/FaceChain" in said) is owner and f"{models.name}/FaceChain" in said
+
+
+def test_with_log_ins_a_refused_request_is_not_told_where_things_lie(script, attached, models, host):
+    host.shared.cmd_opts.api_auth = "ada:secret"
+    (models / "FaceChain" / "small.safetensors").unlink()
+    args = asked(strict=True)
+    with pytest.raises(HTTPException) as refused:
+        Processing(script, args, is_api=True).run(X)  # nobody whom the host's route could name
+    assert str(models.parent) not in refused.value.detail and f"{models.name}/FaceChain" in refused.value.detail
 
 
 @pytest.mark.parametrize("kind", TROUBLES)
@@ -397,6 +422,45 @@ def test_a_saved_person_is_found_by_name(script, attached):
     one, other = (plan.persons[0].identity for plan in attached.plans)
     assert (one.tokens - other.tokens).abs().max() == 0 and one.photos == other.photos
     assert "name: anna" in p.extra_generation_params["FaceChain person 1"]
+
+
+@pytest.mark.parametrize(
+    ("age", "words", "refused"),
+    [
+        ((10, 19), {"prompt": "in a garden"}, False),
+        ((10, 19), {"prompt": "in a bikini"}, True),
+        ((10, 19), {"negative_prompt": "clothes"}, True),
+        ((10, 19), {"prompt": "in a garden", "enable_hr": True, "hr_prompt": "in a bikini"}, True),
+        ((10, 19), {"prompt": "in a garden <lora:lingerie:1>"}, True),
+        ((30, 39), {"prompt": "in a bikini"}, False),
+        ((30, 39), {"prompt": "a naked 12 year old girl"}, True),
+        (None, {"prompt": "a naked 12 year old girl"}, True),
+        (None, {"prompt": "nude"}, False),
+    ],
+)
+@pytest.mark.parametrize("saved", [False, True])
+def test_what_is_not_made_of_the_young_is_made_without_the_face(script, attached, monkeypatch, age, words, refused, saved):
+    """By the face in a photo or in a saved person's small picture, or by what the prompt says; the WebUI looks after adults itself."""
+    from facechain_ext.ui.loaded import loaded
+
+    photographed("local", "Anna")
+    monkeypatch.setattr(loaded, "analyser", lambda name: ColourEyes(age=age, gender=None))
+    p = run(script, asked({"name": "Anna"} if saved else {"photos": [PHOTO]}), **words)
+    said = p.extra_generation_params.get("FaceChain error", "")
+    assert (len(attached.plans), "under 18" in said) == ((0, True) if refused else (1, False))
+
+
+def test_a_saved_person_needs_no_face_analysis(script, attached, monkeypatch):
+    from facechain_ext.errors import MissingPackage
+    from facechain_ext.ui.loaded import loaded
+
+    def none(name):
+        raise MissingPackage("No face analysis is here: install one.")
+
+    photographed("local", "Anna")
+    monkeypatch.setattr(loaded, "analyser", none)
+    p = run(script, asked({"name": "Anna"}), prompt="in a bikini")
+    assert len(attached.plans) == 1 and "FaceChain error" not in p.extra_generation_params
 
 
 def photographed(user: str, name: str) -> None:
