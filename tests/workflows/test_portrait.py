@@ -31,8 +31,8 @@ def ordered(tmp_path):
     def order(prompt: str, attributes: Attributes | None, *loras: Lora, **more) -> FlatHost:
         options = PortraitOptions(prompt=prompt, width=SIDE, height=SIDE, steps=1, seed=1, **more)
         made = portrait(
-            room.host, adapter, subject, Alike(), options, lambda painted, info, number: tmp_path / "p.png", attributes=attributes, loras=loras
-        )
+            room.host, adapter, subject, Alike(), options, lambda *given: tmp_path / "p.png", attributes=attributes, loras=loras
+        )  # fmt: skip
         try:
             list(made)
         except BadInput:
