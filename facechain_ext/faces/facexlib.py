@@ -6,6 +6,7 @@ its network classes are filled here from files that must already lie in the host
 
 from __future__ import annotations
 
+import threading
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,13 +62,14 @@ class Facexlib:
             raise MissingPackage(missing)
         self._weights, self._device = weights, device
         self._networks: dict[str, Any] = {}
+        self._lock = threading.Lock()
 
     def faces(self, image: Image.Image) -> list[Face]:
         """Faces of the picture, largest first."""
         import torch
 
         small = shrink(image, LONGEST)
-        with torch.no_grad():
+        with self._lock, torch.no_grad():  # the detector keeps size and scale of the picture it looks at in itself
             found = self._network(DETECTOR).detect_faces(np.asarray(small)[..., ::-1].copy(), MIN_SCORE, NMS)
         factor = np.array([image.width / small.width, image.height / small.height])
         return sorted((_face(row, factor) for row in np.asarray(found, dtype=np.float64)), key=lambda face: -face.area)

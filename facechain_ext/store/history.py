@@ -147,8 +147,9 @@ class History:
     def _entries(self, user: str, ids: Sequence[int]) -> list[Entry]:
         _of_somebody(user)
         rows: list[Any] = []
-        for start in range(0, len(ids), AT_ONCE):
-            some = [int(one) for one in ids[start : start + AT_ONCE]]
+        asked = [int(one) for one in ids if int(one) in index.IDS]
+        for start in range(0, len(asked), AT_ONCE):
+            some = asked[start : start + AT_ONCE]
             statement = f"SELECT * FROM pictures WHERE owner = ? AND id IN ({', '.join('?' * len(some))})"
             values = (owner(user), *some)
             rows += self._run(lambda connection, statement=statement, values=values: connection.execute(statement, values).fetchall())

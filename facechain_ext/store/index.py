@@ -6,11 +6,12 @@ No WAL: output folders lie on network drives too. Writers take turns by immediat
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from datetime import datetime, timedelta
+from contextlib import contextmanager, suppress
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ FILLED = 0x46436869
 
 ASIDE = f"*/????-??-??/{OTHERS}/*"
 """Where pictures lie that were not chosen."""
+
+IDS = range(2**63)
+"""What SQLite can number."""
 
 FACELESS = -2.0
 """The rank of pictures without a likeness: below every cosine."""
@@ -181,12 +185,25 @@ def conditions(wanted: Wanted) -> tuple[str, list[Any]]:
     found: list[tuple[str, Any]] = [("owner = ?", owner(wanted.user))]
     found += [("person = ?", wanted.person)] if wanted.person is not None else []
     found += [("style = ?", wanted.style)] if wanted.style is not None else []
-    found += [("made >= ?", datetime.combine(wanted.since, datetime.min.time()).timestamp())] if wanted.since else []
-    found += [("made < ?", datetime.combine(wanted.until + timedelta(days=1), datetime.min.time()).timestamp())] if wanted.until else []
+    found += [("made >= ?", _begin(wanted.since))] if wanted.since else []
+    found += [("made < ?", _end(wanted.until))] if wanted.until else []
     found += [("rank >= ?", max(wanted.least, -1.0))] if wanted.least is not None else []
     found += [(f"(path GLOB '{ASIDE}') = ?", int(wanted.aside))] if wanted.aside is not None else []
     found += [("instr(words, ?) > 0", word) for word in words]
     return " AND ".join(condition for condition, _ in found), [value for _, value in found]
+
+
+def _begin(day: date) -> float:
+    """When a day begins where this machine is, in seconds since 1970; before or after everything where the machine cannot tell."""
+    try:
+        return datetime.combine(day, datetime.min.time()).timestamp()
+    except (ValueError, OverflowError, OSError):
+        return -math.inf if day.year <= 1970 else math.inf
+
+
+def _end(day: date) -> float:
+    """When a day is over."""
+    return math.inf if day == date.max else _begin(day + timedelta(days=1))
 
 
 def cursor_of(row: Mapping[str, Any], wanted: Wanted) -> str:
@@ -196,7 +213,7 @@ def cursor_of(row: Mapping[str, Any], wanted: Wanted) -> str:
 
 def _cursor(text: str) -> tuple[float, int]:
     key, _, number = text.partition(":")
-    try:
-        return float(key), int(number)
-    except ValueError as error:
-        raise BadInput(f"{text!r} is no place in the history: use the one that the page before gave.") from error
+    with suppress(ValueError):
+        if int(number) in IDS:
+            return float(key), int(number)
+    raise BadInput(f"{text[:40]!r} is no place in the history: use the one that the page before gave.")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import secrets
 from contextvars import ContextVar
 from pathlib import Path
@@ -13,6 +11,7 @@ from modules import shared
 
 from facechain_ext.store.names import NOBODY
 from facechain_ext.ui import inner
+from facechain_ext.ui.basic import credentials
 from facechain_ext.ui.door import Door
 from facechain_ext.ui.foreign import LOCAL, Application
 
@@ -78,12 +77,8 @@ def note_users(app: Any) -> None:
 
 def _named(header: bytes) -> str:
     """The account that a header of HTTP Basic names, "" where it is none."""
-    kind, _, code = header.decode("latin-1").partition(" ")
-    try:
-        name, _, password = base64.b64decode(code, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
-        return ""
-    return name if kind.lower() == "basic" and verified(name, password) else ""
+    found = credentials(header.decode("latin-1"))
+    return found[0] if found is not None and verified(*found) else ""
 
 
 def user_of(p: Any) -> str:

@@ -101,9 +101,16 @@ def good(text: str) -> str:
     return f'<span class="facechain-note">✓ {escape(text)}</span>'
 
 
-def bad(text: str, language: str) -> str:
+def bad(text: str, user: str, language: str) -> str:
     """A note that something did not."""
-    return f'<span class="facechain-warning">⚠ {escape(translate_all(text, language))}</span>'
+    return f'<span class="facechain-warning">⚠ {escape(readable(text, user, language))}</span>'
+
+
+def readable(text: str, user: str, language: str) -> str:
+    """A sentence as this user may read it, in their language."""
+    from facechain_ext.ui.studio_webui import studio
+
+    return translate_all(studio().told(text, user), language)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,18 +126,18 @@ class Told:
     left: Mapping[int, int] = field(default_factory=dict)
 
 
-def lines(told: Told, language: str, trouble: str = "") -> tuple[str, str]:
+def lines(told: Told, user: str, language: str, trouble: str = "") -> tuple[str, str]:
     """The head's and the foot's line for what the panel holds. trouble: why the picture that was just made lacks the face."""
     counted = {(number, "photos"): list(files) for number, files in told.known.items()}
     try:
         asked = request.from_values({**told.values, **counted}, api=False)
     except FaceChainError as error:
-        return closed_line("⚠", language), line([], [translate_all(str(error), language)], language)
+        return closed_line("⚠", language), line([], [readable(str(error), user, language)], language)
     if not asked.persons:
         return closed_line(say("nobody", language) if asked.panel.enabled else "", language), empty_line(language)
-    warnings = against(asked, language) + [doubt(one, told.doubts, language) for one in asked.persons if told.doubts.get(one.number)]
+    warnings = against(asked, user, language) + [doubt(one, told.doubts, language) for one in asked.persons if told.doubts.get(one.number)]
     if trouble and not warnings:
-        warnings = [say("last", language, reason=translate_all(trouble, language))]
+        warnings = [say("last", language, reason=readable(trouble, user, language))]
     head = f"⚠ {summary(asked, language)}" if warnings else summary(asked, language)
     return closed_line(head, language), line(plan(asked, language, told.left), warnings, language)
 
@@ -157,7 +164,7 @@ def since(user: str, tab: str, told: Told, language: str) -> tuple[str, str]:
     from facechain_ext.ui.script import last_trouble
 
     mine = (user, tab)
-    return lines(told, language, last_trouble.get(mine, "") if told == _told_when_ended.get(mine) else "")
+    return lines(told, user, language, last_trouble.get(mine, "") if told == _told_when_ended.get(mine) else "")
 
 
 def summary(asked: Request, language: str) -> str:
@@ -193,7 +200,7 @@ def cost(asked: Request, language: str) -> list[str]:
     return [say("line.adapter", language, megabytes=price.megabytes), say("line.slower", language, percent=price.percent)]
 
 
-def against(asked: Request, language: str) -> list[str]:
+def against(asked: Request, user: str, language: str) -> list[str]:
     """Why pictures will be made without the face, as far as it can be told before: checkpoint, files, whether the adapter fits."""
     from facechain_ext.hosts import webui
     from facechain_ext.weights.locate import encoder_file
@@ -203,7 +210,7 @@ def against(asked: Request, language: str) -> list[str]:
         reasons = [webui.supports(None, loaded.adapter_here(asked.panel.adapter))]
     except (FaceChainError, OSError) as error:
         reasons = [webui.supports(), str(error)]
-    return [say("warn", language, reason=translate_all(reason, language)) for reason in reasons if reason]
+    return [say("warn", language, reason=readable(reason, user, language)) for reason in reasons if reason]
 
 
 def plain_cards(user: str, files: Sequence[str], name: str, language: str) -> str:
@@ -225,12 +232,12 @@ def _small(path: str, at: int) -> bytes:
         return b""
 
 
-def analysed(files: Sequence[str], adapter: str, analyser: str, face: int, language: str) -> tuple[str, str, int, str]:
+def analysed(user: str, files: Sequence[str], adapter: str, analyser: str, face: int, language: str) -> tuple[str, str, int, str]:
     """The aligned faces with what was seen; why no photo is of use, or empty; how many are left out; an offer of better analysis."""
     try:
         seen = analysis.analyse(loaded, pictures_of(files), adapter=adapter, analyser=analyser, face=face)
     except FaceChainError as error:
-        return bad(str(error), language), "", 0, offer(language)
+        return bad(str(error), user, language), "", 0, offer(language)
     found = [card(one.thumbnail, *verdict(one.report, language), one.report.number, language) for one in seen]
     useless = "" if any(one.report.usable for one in seen) else seen[0].report.problems[0].sentence
     return cards(found), useless, sum(not one.report.usable for one in seen), offer(language)
@@ -276,7 +283,7 @@ def person_card(user: str, name: str, language: str) -> str:
     try:
         one = loaded.library(user).person(name)
     except FaceChainError as error:
-        return bad(str(error), language)
+        return bad(str(error), user, language)
     picture = base64.b64encode(one.thumbnail).decode()
     shown = f'<img alt="{escape(one.name)}" src="data:image/png;base64,{picture}">'
     text = f"{one.name} · {say('photos_count', language, count=len(one.photos))}"
@@ -293,7 +300,7 @@ def saved(
             loaded, user, name or "", pictures_of(files), adapter=adapter, analyser=analyser, face=face, consent=consent, keep_photos=keep
         )
     except FaceChainError as error:
-        return bad(str(error), language)
+        return bad(str(error), user, language)
     return good(say("saved", language, name=one.name))
 
 
@@ -330,7 +337,7 @@ def offer(language: str) -> str:
     return f'<p class="facechain-offer">{escape(say("basic", language))} {escape(text)}</p>'
 
 
-def fetch_better(language: str) -> tuple[str, Any]:
+def fetch_better(user: str, language: str) -> tuple[str, Any]:
     """Fetch what was offered, because somebody pressed the button."""
     from facechain_ext.weights.fetch import fetch
     from facechain_ext.weights.records import record
@@ -339,7 +346,7 @@ def fetch_better(language: str) -> tuple[str, Any]:
         for name in FETCHED:
             fetch(record(name), shared_models(), offline=offline())
     except FaceChainError as error:
-        return bad(str(error), language), gr.update()
+        return bad(str(error), user, language), gr.update()
     loaded.forget()
     return good(say("fetched", language)), gr.update(visible=False)
 

@@ -7,19 +7,20 @@ from collections.abc import Callable
 from typing import Any
 
 from fastapi import Depends, FastAPI, HTTPException
-from fastapi.security import HTTPBasic, HTTPBasicCredentials
+from fastapi.security import HTTPBasicCredentials
 
 from facechain_ext import __version__
 from facechain_ext.errors import BadWeights, FaceChainError
 from facechain_ext.store.names import NOBODY
 from facechain_ext.ui import request, xyz
 from facechain_ext.ui.accounts import accounts, door, note_users, verified
+from facechain_ext.ui.basic import AnyBasic
 from facechain_ext.ui.closed import close
 from facechain_ext.ui.settings import models_folder
 from facechain_ext.weights.locate import encoder_file, found
 
 PREFIX = "/facechain/v1"
-basic = HTTPBasic(auto_error=False)
+basic = AnyBasic()
 
 
 def on_app_started(_demo: Any, app: FastAPI) -> None:
@@ -48,14 +49,16 @@ def allowed(given: HTTPBasicCredentials | None = Depends(basic)) -> str:  # noqa
 
 
 def told(answer: Callable[..., Any]) -> Callable[..., Any]:
-    """The route with its refusals as 422 and a sentence."""
+    """The route with its refusals as 422 and a sentence, as whoever asks may read it; who does not say so is a stranger."""
+    from facechain_ext.ui.studio_webui import studio
 
     @functools.wraps(answer)
     def route(*args: Any, **kwargs: Any) -> Any:
         try:
             return answer(*args, **kwargs)
         except FaceChainError as error:
-            raise HTTPException(status_code=422, detail=str(error)) from error
+            user = kwargs.get("user") or ("" if accounts() else NOBODY)
+            raise HTTPException(status_code=422, detail=studio().told(str(error), user)) from error
 
     return route
 

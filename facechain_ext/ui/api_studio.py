@@ -58,14 +58,18 @@ def add_routes(app: FastAPI, studio: Studio, allowed: Callable[..., Any]) -> Non
 
 
 class Bounded(APIRoute):
-    """A route that reads a body up to a limit only; 413 and a sentence beyond it. Files are counted where they are written."""
+    """A route that reads a body up to a limit only; 413 and a sentence beyond it. The larger limit is for routes that take a file.
+
+    Those read it after the log-in only; FastAPI reads a JSON body before.
+    """
 
     def get_route_handler(self) -> Callable[..., Any]:
         """The handler, with a body that is counted as it comes."""
         handle = super().get_route_handler()
+        file = _takes_file(self.endpoint)
 
         async def bounded(request: Request) -> Any:
-            largest = LARGEST_UPLOAD if _kind(request) == FILE_TYPE else LARGEST_BODY
+            largest = LARGEST_UPLOAD if file else LARGEST_BODY
             stated = request.headers.get("content-length", "")
             if stated.isdigit() and int(stated) > largest:
                 raise too_large(largest)
@@ -76,6 +80,10 @@ class Bounded(APIRoute):
 
 def _kind(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip()
+
+
+def _takes_file(route: Route) -> bool:
+    return any(getattr(one.default, "dependency", None) is uploaded for one in inspect.signature(route).parameters.values())
 
 
 def too_large(largest: int) -> HTTPException:

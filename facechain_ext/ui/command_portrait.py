@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from facechain_ext.app import App, Choice
 from facechain_ext.errors import BadInput, CannotWrite, Interrupted
 from facechain_ext.hosts.types import Control, Lora, Painted, Progress
-from facechain_ext.options import add_arguments, from_arguments
+from facechain_ext.options import add_arguments, fields_of, from_arguments, parse_value
 from facechain_ext.ui.console import say, tell
 from facechain_ext.workflows.infotext import NOTE
 from facechain_ext.workflows.portrait import Portrait, PortraitOptions, best
@@ -199,7 +199,8 @@ def _best(words: list[str] | None, count: str | None) -> tuple[int, int | None]:
     match = re.fullmatch(r"(\d+)(?:of(\d+))?", "".join(words))
     if not match:
         raise BadInput(f"--best must be N or N of M, as in 2 of 8; got {' '.join(words)!r}.")
-    keep, total = int(match[1]), int(match[2] or count or 0)
+    given = next(parse_value(one, count) for one in fields_of(PortraitOptions) if one.name == "count") if count else 0
+    keep, total = int(match[1]), int(match[2] or given)
     if not 1 <= keep <= total:
         raise BadInput(f"--best {keep} needs at least as many pictures to choose from: give --best {keep} of M, or --count.")
     return keep, total

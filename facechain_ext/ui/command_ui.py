@@ -17,10 +17,11 @@ from facechain_ext.errors import BadInput, MissingPackage
 from facechain_ext.store.names import USERS
 from facechain_ext.ui.console import tell
 from facechain_ext.ui.door import Door
-from facechain_ext.ui.foreign import LOCAL
+from facechain_ext.ui.foreign import LOCAL, named
 
 HERE = "127.0.0.1"
-EVERYWHERE = ("0.0.0.0", "::")
+EVERYWHERE = {"0.0.0.0": HERE, "::": "::1"}
+"""Addresses that mean all of this computer, and the one of the same kind under which it reaches itself."""
 PORT = 7870
 UPLOADS = "GRADIO_TEMP_DIR"
 """Where gradio looks for the folder of what is uploaded; otherwise it lies for ever in one that every user of the computer can read."""
@@ -72,7 +73,7 @@ class Ready:
     """What is said, and done, once the page answers."""
 
     def __init__(self, host: str, port: int, accounts: Mapping[str, str], data: Path, *, open: bool) -> None:
-        self.address = f"http://{HERE if host in EVERYWHERE else host}:{port}/"
+        self.address = f"http://{named(EVERYWHERE.get(host, host))}:{port}/"
         self.exposed = host not in LOCAL and not accounts
         kept = {"people": "*.safetensors", "styles": "*.json"} if accounts else {}
         self.left = {kind: len(list((data / kind).glob(files))) for kind, files in kept.items()}

@@ -47,6 +47,11 @@ def refusal(headers: MutableMapping[str, str], *, local: bool) -> str:
     return OTHER_SITE if origin is not None and _name(origin) not in names else ""
 
 
+def named(host: str) -> str:
+    """A host as it stands in an address: one of IPv6 in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
 def _name(address: str) -> str:
     """The host of an address, without its port; empty where there is none."""
     try:

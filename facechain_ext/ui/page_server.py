@@ -12,10 +12,11 @@ from typing import Any
 import gradio as gr
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.responses import PlainTextResponse
-from fastapi.security import HTTPBasic, HTTPBasicCredentials
+from fastapi.security import HTTPBasicCredentials
 
 from facechain_ext.errors import BadInput
-from facechain_ext.ui.foreign import NoForeigners
+from facechain_ext.ui.basic import AnyBasic
+from facechain_ext.ui.foreign import NoForeigners, named
 from facechain_ext.ui.studio import Studio
 from facechain_ext.ui.tab import build
 
@@ -35,7 +36,7 @@ LEGIBLE = {
 MONO = ["ui-monospace", "monospace"]
 """Fonts that every machine has: the page asks nobody else for any."""
 
-basic = HTTPBasic(auto_error=False)
+basic = AnyBasic()
 
 
 def application(studio: Studio, accounts: Mapping[str, str], *, local: bool = False) -> FastAPI:
@@ -91,11 +92,13 @@ def allowed(accounts: Mapping[str, str]) -> Callable[..., str]:
 
 def check_free(host: str, port: int) -> None:
     """BadInput where the address cannot be listened at."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        with closing(socket.create_server((host, port))):
+        with closing(socket.create_server((host, port), family=family)):
             return
-    except OSError as error:
-        raise BadInput(f"{host}:{port} cannot be listened at ({error.strerror}): choose another --port or --host.") from error
+    except (OSError, OverflowError, TypeError) as error:  # taken or not ours; no port at all; no name that could be one
+        reason = getattr(error, "strerror", None) or error
+        raise BadInput(f"{named(host)}:{port} cannot be listened at ({reason}): choose another --port or --host.") from error
 
 
 def serve(app: FastAPI, host: str, port: int, ready: Callable[[], Any]) -> None:

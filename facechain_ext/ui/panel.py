@@ -167,7 +167,7 @@ class Panel:
         ])  # fmt: skip
         for number in range(1, MOST_PERSONS + 1):
             self._connect_person(number)
-        self._on(self._part("fetch").click, answers.fetch_better, [], [self._part("better"), self._part("fetch")])
+        self._on(self._part("fetch").click, answers.fetch_better, [], [self._part("better"), self._part("fetch")], whose=True)
         self._on(self._part("adetailer").click, answers.let_adetailer, [], [self._part("better"), self._part("adetailer")])
 
     def _state_of_tabs(self) -> Any:
@@ -184,13 +184,13 @@ class Panel:
         self._on(photos.change, _dropped, [photos, name], [cards, name, known, *seen, self._part("note")], whose=True).then(**lines)
         self._on(name.change, answers.chosen, [name, known], [photos, cards, self._part("delete", number)], whose=True)
         self._on(name.input, answers.unchosen, [name, known], [cards])
-        self._on(self._part("analyse", number).click, _analyse, looked, [cards, *seen, self._part("better")]).then(**lines)
+        self._on(self._part("analyse", number).click, _analyse, looked, [cards, *seen, self._part("better")], whose=True).then(**lines)
         self._on(self._part("drop", number).change, _leave_out, [self._part("drop", number), photos], [photos, self._part("drop", number)])
         self._on(region.change, lambda _language, where: gr.update(visible=where == MASK), [region], [self._part("mask", number)])
         names = [self._made[n, "name"] for n in range(1, MOST_PERSONS + 1)]
         wanted = [self._part("save_name", number), self._part("consent", number), self._part("keep", number), *looked]
         self._on(self._part("save", number).click, _save, wanted, [self._part("saved", number), *names], whose=True)
-        self._on(self._part("delete", number).click, _delete, [name], [self._part("saved", number), *names], whose=True)
+        self._on(self._part("delete", number).click, _delete, [name, *names], [self._part("saved", number), *names], whose=True)
 
     def _on(
         self, event: Any, answer: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any], *, whose: bool = False
@@ -226,8 +226,8 @@ def _dropped(user: str, language: str, files: Any, name: str) -> tuple[str, Any,
     return answers.plain_cards(user, found, name, language), other, found, "", 0, note
 
 
-def _analyse(language: str, files: Any, adapter: str, analyser: str, face: float) -> tuple[str, str, int, str]:
-    return answers.analysed(paths(files), adapter, analyser, int(face), language)
+def _analyse(user: str, language: str, files: Any, adapter: str, analyser: str, face: float) -> tuple[str, str, int, str]:
+    return answers.analysed(user, paths(files), adapter, analyser, int(face), language)
 
 
 def _leave_out(_language: str, which: str, files: Any) -> tuple[Any, Any]:
@@ -246,17 +246,18 @@ def _save(
     return [text, *_names(user)]
 
 
-def _delete(user: str, language: str, name: str) -> list[Any]:
+def _delete(user: str, language: str, name: str, *chosen: str) -> list[Any]:
+    """A saved person goes, and is chosen nowhere any more; whom the other lists name stays."""
     try:
         loaded.library(user).delete(name)
-        text = answers.good(say("deleted", language, name=name))
     except FaceChainError as error:
         log.info("%s", error)
-        text = answers.bad(str(error), language)
-    return [text, *_names(user, gone=name)]
+        return [answers.bad(str(error), user, language), *_names(user)]
+    people = answers.people(user)
+    lists = [gr.update(choices=people, value=NOBODY) if one == name else gr.update(choices=people) for one in chosen]
+    return [answers.good(say("deleted", language, name=name)), *lists]
 
 
-def _names(user: str, gone: str | None = None) -> list[Any]:
+def _names(user: str) -> list[Any]:
     """Updates for every list of a user's saved persons."""
-    more: dict[str, Any] = {"value": NOBODY} if gone else {}
-    return [gr.update(choices=answers.people(user), **more) for _ in range(MOST_PERSONS)]
+    return [gr.update(choices=answers.people(user)) for _ in range(MOST_PERSONS)]

@@ -81,15 +81,15 @@ class Tab:
     def _sending(self) -> None:
         """Into the host's own tabs: a picture and its info text, and a button of the host's for each tab."""
         wires = self.wires
-        wires.channel("send")
+        for name in tab_pictures.TROUBLE:
+            wires.channel(f"send-{name}")
         wires.put("sent-picture", gr.Image(type="pil", show_label=False, elem_id=element(TAB, "sent-picture")))
         wires.put("sent-info", gr.Textbox(value="", show_label=False, elem_id=element(TAB, "sent-info")))
         wires.html("sent-to")
         senders(wires.studio.send_to(), wires["sent-info"], wires["sent-picture"], lambda tab: element(TAB, f"to-{tab}"))
 
     def _connect(self, pages: list[Any]) -> None:
-        sent = [self.wires[name] for name in ("sent-picture", "sent-info", "sent-to")]
-        self.wires.on(self.wires["do-send"].change, self.send, [self.wires["do-send"]], sent, self.wires["results-trouble"])
+        self._connect_pictures()
         self.portrait.connect()
         self.people.connect()
         self.history.connect()
@@ -102,6 +102,14 @@ class Tab:
         self._fill_people(pages[1].select)
         self._fill_history(pages[2].select)
         self._fill_setup(pages[3].select)
+
+    def _connect_pictures(self) -> None:
+        """What is done with a picture on either page; trouble is said on that page."""
+        wires, sent = self.wires, [self.wires[name] for name in ("sent-picture", "sent-info", "sent-to")]
+        for name, trouble in tab_pictures.TROUBLE.items():
+            send, original = wires[f"do-send-{name}"], wires[f"do-original-{name}"]
+            wires.on(send.change, self.send, [send], sent, wires[trouble])
+            wires.on(original.change, self.portrait.pictures.original, [original], wires.hands, wires[trouble])
 
     def _fill(self, event: Any) -> None:
         """Fill the page; each part for itself, so that trouble in one leaves the others."""
@@ -161,7 +169,8 @@ class Tab:
         """A picture for another tab of the host; the page presses the host's button when it is there."""
         tab, _, id = first_line(sent).partition(" ")
         entry = self.wires.studio.history().get(visitor.user, int(id or 0))
-        path = handed(entry.path.name, lambda target: copyfile(entry.path, target))
+        with tab_pictures.readable():
+            path = handed(entry.path.name, lambda target: copyfile(entry.path, target))
         return str(path), entry.info, f'<i data-press="{escape(element(TAB, f"to-{tab}"))}" data-once="{escape(sent)}"></i>'
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from html import escape
 from shutil import copyfile
@@ -24,7 +25,9 @@ from facechain_ext.workflows.orders import ALL, Order, Result
 if TYPE_CHECKING:
     from facechain_ext.store.records import Entry
 
-CHANNELS = ("result", "stop", "skip", "again", "vary", "delete-result", "original")
+CHANNELS = ("result", "stop", "skip", "again", "vary", "delete-result", "original-result", "original-entry")
+TROUBLE = {"result": "results-trouble", "entry": "history-trouble"}
+"""Where it is said what went wrong with a result of the Portrait page, and with an entry of the History page."""
 BEGUN = ("job", "stage", "results", "version", "picked", "pulse")
 """The parts of the page that an order which begins fills, in order."""
 VARIATIONS = 4
@@ -67,7 +70,6 @@ class Pictures:
             [wires["results"], wires["picked"]],
             wires["results-trouble"],
         )
-        wires.on(wires["do-original"].change, self.original, [wires["do-original"]], wires.hands, wires["results-trouble"])
         gone = [wires["do-delete-result"], wires["job"], wires["picked"]]
         wires.on(wires["do-delete-result"].change, self.delete, gone, [wires["results"], wires["picked"]], wires["results-trouble"])
 
@@ -160,12 +162,13 @@ class Pictures:
         )
 
     def actions(self, visitor: Visitor, entry: Entry, page: str) -> str:
-        """Keep · make again · variations · send to … · delete."""
+        """Keep · make again · variations · send to … · delete; without a file there is nothing to keep or send. page: of TROUBLE."""
         language, id = visitor.language, entry.id
-        keep, sure = self._keep(entry, language), say("tab.delete_sure", language)
+        there, sure = entry.there, say("tab.delete_sure", language)
+        keep = self._keep(entry, page, language) if there else ""
         send = "".join(
-            html.action(say("tab.send", language, tab=tab), "send", f"{tab} {id}", kind="facechain-send")
-            for tab in self.wires.studio.send_to()
+            html.action(say("tab.send", language, tab=tab), f"send-{page}", f"{tab} {id}", kind="facechain-send")
+            for tab in (self.wires.studio.send_to() if there else ())
         )
         return (
             '<div class="facechain-actions">'
@@ -174,10 +177,10 @@ class Pictures:
             f"{html.action(say('tab.delete', language), f'delete-{page}', id, kind='facechain-danger', ask=sure)}</div>"
         )
 
-    def _keep(self, entry: Entry, language: str) -> str:
+    def _keep(self, entry: Entry, page: str, language: str) -> str:
         """Save a copy: of the picture that is shown, which is the file itself, or of the file where that is too large to be shown."""
         if entry.bytes > WHOLE:
-            return html.action(say("tab.keep", language), "original", entry.id)
+            return html.action(say("tab.keep", language), f"original-{page}", entry.id)
         return (
             f'<button type="button" class="facechain-action" data-save="{escape(entry.path.name)}">'
             f"{escape(say('tab.keep', language))}</button>"
@@ -186,10 +189,8 @@ class Pictures:
     def original(self, visitor: Visitor, sent: str) -> tuple[str, str]:
         """A picture's own file, with its info text, to be downloaded."""
         entry = self.wires.studio.history().get(visitor.user, int(first_line(sent) or 0))
-        try:
+        with readable():
             return self.wires.hand(entry.path.name, lambda target: copyfile(entry.path, target))
-        except OSError as error:
-            raise BadInput(f"The picture cannot be read ({error.strerror}): look through the history's folder again.") from error
 
     def select(self, visitor: Visitor, sent: str, id: str) -> tuple[str, int]:
         """A result was pressed."""
@@ -211,6 +212,15 @@ class Pictures:
     def skip(self, visitor: Visitor, id: str) -> int:
         """The picture that is being made is left out."""
         return self.wires.studio.jobs.skip(visitor.user, id).version - 1 if id else -1
+
+
+@contextmanager
+def readable() -> Iterator[None]:
+    """A picture's file is read: BadInput where it cannot be."""
+    try:
+        yield
+    except OSError as error:
+        raise BadInput(f"The picture cannot be read ({error.strerror}): look through the history's folder again.") from error
 
 
 def stay_shown() -> tuple[Any, ...]:

@@ -10,13 +10,12 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from facechain_ext.errors import FaceChainError, Interrupted, OutOfMemory, PictureFailed, Skipped
+from facechain_ext.errors import Interrupted, OutOfMemory, PictureFailed, Skipped
 from facechain_ext.log import log
 from facechain_ext.store.records import Record
 from facechain_ext.workflows import safety
 from facechain_ext.workflows.infotext import NOTE, info_text, lora_name
 from facechain_ext.workflows.likeness import ranked
-from facechain_ext.workflows.looking import png
 from facechain_ext.workflows.orders import (
     ALL,
     AUTO,
@@ -46,9 +45,6 @@ __all__ = [
     "ALL", "AUTO", "BEST", "MOST_PHOTOS", "MOST_PICTURES", "MOST_TRIES", "UNTIL", "Again", "Chosen", "Known", "MakingOptions", "Order",
     "Picture", "Result", "Room", "make",
 ]  # fmt: skip
-
-THUMBNAIL = 256
-"""Pixels along the longer side of a style's picture."""
 
 NONE_ALIKE = "{reached} of {made} pictures reached a likeness of {until:.2f}: the most alike of them are kept."
 CHOSEN_EARLY = "{made} of {total} pictures were finished before the stop: the most alike of them are kept."
@@ -140,7 +136,6 @@ def _kept(plan: Plan, room: Room, user: str, painted: Painted, number: int) -> R
         return _withheld(plan, room, user, painted, number, plan.check.name)
     score = plan.who.judge.score(painted.image)
     entry = _entered(plan, room, user, painted, painted.image, score)
-    _illustrate(plan, room, user, painted.image)
     return Result(number=number, seed=painted.seed, entry=entry, likeness=score, note=painted.note)
 
 
@@ -176,20 +171,6 @@ def _entered(
     )  # fmt: skip
     texts = {"parameters": info, "Comment": NOTE, **skeleton_text(plan)}
     return room.history().add(lambda path: save_png(shown, path, texts), record)
-
-
-def _illustrate(plan: Plan, room: Room, user: str, picture: Image.Image) -> None:
-    """The first picture of a style of one's own becomes its thumbnail."""
-    if plan.style is None or not plan.style.own or plan.style.thumbnail:
-        return
-    small = picture.copy()
-    small.thumbnail((THUMBNAIL, THUMBNAIL))
-    own = room.own_styles(user)
-    try:
-        if not own.style(plan.style.key).thumbnail:
-            own.illustrate(plan.style.key, png(small))
-    except FaceChainError as error:
-        log.warning("The style %s stays without a picture: %s", plan.style.key, error)
 
 
 def _enough(plan: Plan, results: Sequence[Result]) -> bool:

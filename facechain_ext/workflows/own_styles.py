@@ -1,10 +1,10 @@
-"""Styles of one's own: a JSON file each, whole or not at all; given away and taken in as one JSON text."""
+"""Styles of one's own: a JSON file each, whole or not at all; given away and taken in as one JSON text.
+
+They hold no picture: whoever is on a picture that was made with a style goes with that picture, not with the style.
+"""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import io
 import json
 import math
 import os
@@ -24,10 +24,11 @@ from facechain_ext.workflows.styles import Style
 KIND, KINDS, VERSION = "facechain-style", "facechain-styles", 1
 LONGEST = {"name": 80, "base": 200, "lora": 200, "prompt": 4000, "negative": 4000}
 HEAVIEST = 4.0
-LARGEST_THUMBNAIL = 2_000_000
 MOST = 1000
 HASH = re.compile("[0-9a-fA-F]{8,64}")
-FIELDS = {"kind", "version", "name", "base", "lora", "hashes", "weight", "prompt", "negative", "thumbnail"}
+PORTRAIT = "thumbnail"
+"""What older versions kept the first picture made with a style in; it is never taken in, and taken out of files that have it."""
+FIELDS = {"kind", "version", "name", "base", "lora", "hashes", "weight", "prompt", "negative", PORTRAIT}
 
 
 class OwnStyles:
@@ -50,8 +51,11 @@ class OwnStyles:
     def save(self, style: Style, *, overwrite: bool = False) -> Style:
         """Save a style under its name. BadInput where the name is taken, unless it is to be replaced."""
         checked = style_from(mapping_of(style))
-        target = self._path(checked.key)
-        text = json.dumps(mapping_of(checked), ensure_ascii=False, indent=1)
+        self._write(self._path(checked.key), checked, overwrite=overwrite)
+        return checked
+
+    def _write(self, target: Path, style: Style, *, overwrite: bool) -> None:
+        text = json.dumps(mapping_of(style), ensure_ascii=False, indent=1)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             whole = self.folder / f".{uuid.uuid4().hex}.partial"
@@ -60,16 +64,11 @@ class OwnStyles:
                 if overwrite:
                     os.replace(whole, target)
                 elif not place(whole, target):
-                    raise BadInput(f"There is a style called {checked.key!r} already: choose another name, or replace it.")
+                    raise BadInput(f"There is a style called {style.key!r} already: choose another name, or replace it.")
             finally:
                 whole.unlink(missing_ok=True)
         except OSError as error:
             raise CannotWrite(f"{target} cannot be written ({error.strerror}): free some space or check the folder.") from error
-        return checked
-
-    def illustrate(self, name: str, thumbnail: bytes) -> Style:
-        """Give a style its picture, as the first result made with it."""
-        return self.save(replace(self.style(name), thumbnail=thumbnail), overwrite=True)
 
     def delete(self, name: str) -> None:
         """Delete a style. BadInput where there is none of that name."""
@@ -108,10 +107,20 @@ class OwnStyles:
 
     def _read(self, path: Path) -> Style | None:
         try:
-            return style_from(json.loads(path.read_text(encoding="utf-8")))
+            values = json.loads(path.read_text(encoding="utf-8"))
+            style = style_from(values)
         except (OSError, ValueError, RecursionError, BadInput) as error:
             log.warning("%s is no style that can be read and is left out: %s", path, error)
             return None
+        if values.get(PORTRAIT):
+            self._without_portrait(path, style)
+        return style
+
+    def _without_portrait(self, path: Path, style: Style) -> None:
+        try:
+            self._write(path, style, overwrite=True)
+        except CannotWrite as error:
+            log.warning("The picture of a person stays in the style %s: %s", style.key, error)
 
 
 def styles_of(user: str, folder: Path) -> OwnStyles:
@@ -133,7 +142,6 @@ def mapping_of(style: Style) -> dict[str, Any]:
     return {
         "kind": KIND, "version": VERSION, "name": style.key, "base": style.base, "lora": style.lora, "hashes": list(style.hashes),
         "weight": style.weight, "prompt": style.prompt, "negative": style.negative,
-        "thumbnail": base64.b64encode(style.thumbnail).decode(),
     }  # fmt: skip
 
 
@@ -166,8 +174,7 @@ def style_from(values: Any) -> Style:
         raise BadInput(f"The style {words['name']!r} names the LoRA {words['lora']!r}: only a file name without folders can be used.")
     style = Style(
         key="", name_en="", name_zh="", prompt=words["prompt"], negative=words["negative"], base=words["base"], lora=words["lora"],
-        weight=_weight(values.get("weight", 0.0)), hashes=_hashes(values.get("hashes", [])),
-        thumbnail=_thumbnail(values.get("thumbnail", "")), own=True,
+        weight=_weight(values.get("weight", 0.0)), hashes=_hashes(values.get("hashes", [])), own=True,
     )  # fmt: skip
     return _named(style, words["name"])
 
@@ -193,19 +200,3 @@ def _hashes(values: Any) -> tuple[str, ...]:
     if not isinstance(values, list) or len(values) > 8 or not all(isinstance(one, str) and HASH.fullmatch(one) for one in values):
         raise BadInput("The style's hashes must be a list of at most 8 hex numbers of 8 to 64 digits.")
     return tuple(one.lower() for one in values)
-
-
-def _thumbnail(text: Any) -> bytes:
-    """A PNG, JPEG or WebP that can be opened, or nothing."""
-    from PIL import Image
-
-    try:
-        content = base64.b64decode(text, validate=True)
-        if content and len(content) <= LARGEST_THUMBNAIL:
-            with Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "WEBP")) as picture:
-                picture.verify()
-    except (OSError, SyntaxError, ValueError, TypeError, binascii.Error, Image.DecompressionBombError) as error:
-        raise BadInput("The style's thumbnail is no PNG, JPEG or WebP picture: choose another, or leave it out.") from error
-    if len(content) > LARGEST_THUMBNAIL:
-        raise BadInput(f"The style's thumbnail is larger than {LARGEST_THUMBNAIL // 1_000_000} MB: choose a smaller one.")
-    return content

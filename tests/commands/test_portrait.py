@@ -138,6 +138,7 @@ BAD_OPTIONS = [
     (("--count", "0"), "Pictures (count) must be from 1 to 100"),
     (("--best", "3", "of", "2"), "--best 3 needs at least as many"),
     (("--best", "some"), "--best must be N or N of M"),
+    (("--best", "2", "--count", "abc"), "Pictures (count) must be a whole number; got 'abc'"),
     (("--sampler", "DPM++ 2N Karras"), "DPM++ 2M Karras"),
     (("--subject", "women"), "did you mean 'woman'"),
     (("--photo", "gone.jpg"), "gone.jpg"),

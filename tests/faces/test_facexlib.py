@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
 import types
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +96,25 @@ def test_large_pictures_are_shown_smaller(weights: Path) -> None:
     large, _ = analyser.faces(Image.new("RGB", (3000, 2000), "white"))
     assert analyser._networks[DETECTOR].shown[0][0].shape == (1000, 1500, 3)
     assert large.box == (200, 40, 400, 300) and large.points[2] == (296, 180)
+
+
+def test_two_pictures_at_once_are_looked_at_one_after_the_other(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library's detector keeps the size of the picture it looks at in attributes, and a box of one would be scaled as another's."""
+    looking: list[str] = []
+
+    def detect(self: RetinaFace, image: np.ndarray, *_limits: float) -> np.ndarray:
+        self.size = image.shape[1::-1]
+        looking.append("in")
+        time.sleep(0.05)
+        looking.append("out")
+        return np.array([[0, 0, *self.size, 0.95, *[1] * 10]], np.float32)
+
+    monkeypatch.setattr(RetinaFace, "detect_faces", detect)
+    analyser = Facexlib(weights)
+    sizes = [(300, 200), (40, 30), (90, 120)]
+    with ThreadPoolExecutor(len(sizes)) as pool:
+        found = list(pool.map(lambda size: analyser.faces(Image.new("RGB", size)), sizes))
+    assert [faces[0].box[2:] for faces in found] == sizes and looking == ["in", "out"] * len(sizes)
 
 
 def test_labels_come_back_to_their_place(weights: Path) -> None:

@@ -94,6 +94,20 @@ def test_filters_and_order(tmp_path) -> None:
     assert kept.names("anna", "person") == {"": 1, "Eva": 1, "Max": 2} and kept.names("anna", "style") == {"Film": 3, "Oil": 1}
 
 
+def test_a_day_that_the_machine_cannot_tell_is_before_or_after_everything(tmp_path, monkeypatch) -> None:
+    """Windows knows no time before 1970, and none after 3000."""
+    kept = history(tmp_path)
+    kept.add(image(1), record())
+
+    class Days(index.datetime):
+        def timestamp(self) -> float:
+            raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(index, "datetime", Days)
+    amounts = [kept.amount(Wanted(user="anna", **{end: date(year, 1, 1)})) for end in ("since", "until") for year in (1970, 4000)]
+    assert amounts == [1, 0, 0, 1]
+
+
 @pytest.mark.parametrize("sort", ["newest", "likeness"])
 def test_pages_follow_each_other_also_when_pictures_come_between(tmp_path, sort) -> None:
     kept = history(tmp_path)

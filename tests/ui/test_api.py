@@ -17,6 +17,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from facechain_ext import __version__
+from facechain_ext.errors import BadWeights
 from tests.ui.conftest import ASTRONAUT
 
 ROOT = Path(__file__).parents[2]
@@ -173,9 +174,9 @@ def test_with_api_auth_every_route_asks(client, host, method, path, given):
     assert answer.status_code == 401 and "Basic" in answer.headers["www-authenticate"]
 
 
-@pytest.mark.parametrize("given", [("ada", "secret"), ("eve", "pass:word")])
+@pytest.mark.parametrize("given", [("ada", "secret"), ("eve", "pass:word"), ("安娜", "pässwörd")])
 def test_with_the_right_name_and_password_it_answers(client, host, given):
-    host.shared.cmd_opts.api_auth = "ada:secret,eve:pass:word"
+    host.shared.cmd_opts.api_auth = "ada:secret,eve:pass:word,安娜:pässwörd"
     assert client.get("/facechain/v1/version", auth=given).status_code == 200
 
 
@@ -187,6 +188,21 @@ def test_a_page_with_a_login_has_no_open_back_door(client, host, tmp_path):
         assert client.get("/facechain/v1/persons", auth=user).status_code == 200
 
 
+@pytest.mark.parametrize(("given", "owner"), [(("ada", "secret"), True), (("eve", "word"), False)])
+def test_where_things_lie_is_told_to_the_first_account_alone(client, host, models, monkeypatch, given, owner):
+    from facechain_ext.ui import api, studio_webui
+
+    def refuses(folder):
+        raise BadWeights(f"{folder / 'small.safetensors'} cannot be read: get it again.")
+
+    monkeypatch.setattr(api, "found", refuses)
+    host.shared.cmd_opts.api_auth = "ada:secret,eve:word"
+    studio_webui.studio.cache_clear()  # log-ins are the command line's: they are there before it
+    answer = client.get("/facechain/v1/adapters", auth=given)
+    place = f"{models}/FaceChain" if owner else f"{models.name}/FaceChain"
+    assert answer.status_code == 422 and answer.json()["detail"] == f"{place}/small.safetensors cannot be read: get it again."
+
+
 @pytest.fixture
 def serving(host, models, monkeypatch):
     """A host whose page serves every file below its folder by its path, as gradio does for A1111 and Forge; with log-ins or without."""
@@ -194,8 +210,6 @@ def serving(host, models, monkeypatch):
 
     monkeypatch.chdir(models)
     host.shared.opts.facechain_outputs = str(models / "results")
-    host.shared.opts.outdir_samples, host.shared.opts.outdir_txt2img_samples = "", "outputs/txt2img-images"
-    host.paths.data_path = str(models)
     owned = ("FaceChain/people/users/ada/Ann.safetensors", "FaceChain/styles/users/ada/Oil.json")
     for path in (*owned, "results/ada/one.png", "outputs/hosts.png", "elsewhere/Eve.safetensors"):
         (models / path).parent.mkdir(parents=True, exist_ok=True)

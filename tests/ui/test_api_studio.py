@@ -171,6 +171,9 @@ def test_the_history_by_page_and_filter(client, studio):
     assert [round(one["likeness"], 1) for one in alike["entries"]] == [0.3, 0.2, 0.2]
     assert told(client.get("history", params={"until": "2001-01-01"}))["amount"] == 0
     assert "2024-05-31" in refused(client.get("history?since=tomorrow")) and "newest or likeness" in refused(client.get("history?sort=x"))
+    assert told(client.get("history?since=0001-01-01&until=9999-12-31"))["amount"] == 5, "days at the calendar's ends are days"
+    assert told(client.get("history?since=9999-12-31"))["amount"] == told(client.get("history?until=0001-01-01"))["amount"] == 0
+    assert "no place" in refused(client.get("history?after=1:99999999999999999999"))
     assert "path" not in page["entries"][0] and str(studio.folder) not in json.dumps(page)
 
 
@@ -183,7 +186,8 @@ def test_a_picture_its_thumbnail_and_its_end(client, studio):
     assert small.headers["content-type"] == "image/jpeg" and Image.open(io.BytesIO(small.content)).size == (64, 64)
     path = studio.history().get("local", id).path
     assert told(client.delete(f"history/{id}")) == {"deleted": 1} and not path.exists()
-    assert "no picture" in refused(client.get(f"history/{id}")) and "no picture" in refused(client.delete(f"history/{id}"))
+    for gone in (id, 9223372036854775808, -9223372036854775809):
+        assert "no picture" in refused(client.get(f"history/{gone}")) and "no picture" in refused(client.delete(f"history/{gone}"))
 
 
 def test_a_file_that_is_gone_is_said(client, studio):
@@ -296,6 +300,7 @@ def test_files_come_as_files_only(client, path):
         ("LARGEST_UPLOAD", "persons/import", FILE),
         ("LARGEST_BODY", "portrait", {"Content-Type": "application/json"}),
         ("LARGEST_BODY", "persons", {}),
+        ("LARGEST_BODY", "portrait", FILE),
     ],
 )
 def test_a_body_that_is_too_large_is_refused(client, monkeypatch, limit, path, headers, announced):
@@ -305,6 +310,13 @@ def test_a_body_that_is_too_large_is_refused(client, monkeypatch, limit, path, h
     content = b'{"photos": ["' + b"A" * 1_000_000 + b'"]}'
     answer = client.post(path, content=content if announced else iter([content[:600_000], content[600_000:]]), headers=headers)
     assert answer.status_code == 413 and "larger than 1 MB: send fewer" in answer.json()["detail"]
+
+
+def test_a_file_may_be_larger_than_a_json_body(client, monkeypatch):
+    from facechain_ext.ui import api_studio
+
+    monkeypatch.setattr(api_studio, "LARGEST_BODY", 1_000)
+    assert "saved person" in refused(client.post("persons/import", content=b"x" * 2_000, headers=FILE))
 
 
 def test_those_who_wait_hold_no_thread(studio):

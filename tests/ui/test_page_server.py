@@ -39,6 +39,18 @@ def test_with_accounts_nobody_else_gets_in(visitors):
     assert client.get("/config").status_code == 401
 
 
+def test_names_and_passwords_may_be_of_any_script(visitors):
+    client = visitors({"安娜": "пароль"})
+    assert client.get(STYLES, auth=("安娜", "пароль")).status_code == 200
+    assert client.get(STYLES, auth=("安娜", "пароля")).status_code == 401
+
+
+@pytest.mark.parametrize("header", ["Basic", "Basic ü", "Basic YW5uYQ==", "Basic /////w==", "Bearer YW5uYTpzZWNyZXQ=", "Basic !"])
+def test_a_header_that_is_no_name_and_password_is_refused(visitors, header):
+    answer = visitors({"anna": "secret"}).get(STYLES, headers={"Authorization": header.encode("latin-1")})
+    assert answer.status_code == 401 and answer.headers["www-authenticate"] == "Basic"
+
+
 @pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/redoc"])
 def test_what_describes_the_api_asks_for_the_log_in_too(visitors, path):
     client = visitors({"anna": "secret"})
@@ -47,6 +59,7 @@ def test_what_describes_the_api_asks_for_the_log_in_too(visitors, path):
     assert (path in ("/docs", "/openapi.json")) == (known.status_code == 200)
     if path == "/openapi.json":
         assert "/facechain/v1/portrait" in known.json()["paths"]
+        assert known.json()["components"]["securitySchemes"] == {"HTTPBasic": {"type": "http", "scheme": "basic"}}
 
 
 def test_what_describes_the_api_asks_nobody_else_for_anything(visitors):
@@ -120,3 +133,26 @@ def test_a_port_that_is_taken_is_said():
 
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(BadInput, match="another --port"):
         check_free("127.0.0.1", taken.getsockname()[1])
+
+
+@pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 70000), ("127.0.0.1", -1), ("ü" * 70, 0)])
+def test_what_is_no_address_is_said(host, port):
+    from facechain_ext.ui.page_server import check_free
+
+    with pytest.raises(BadInput, match=f"^{host}:{port} cannot be listened at .+: choose another --port or --host"):
+        check_free(host, port)
+
+
+def test_an_address_of_ipv6_is_listened_at_and_said_in_brackets(capsys, tmp_path):
+    from facechain_ext.ui.page_server import check_free
+
+    for host, address in (("::1", "http://[::1]:7870/"), ("::", "http://[::1]:7870/"), ("fd00::4", "http://[fd00::4]:7870/")):
+        Ready(host, 7870, {}, tmp_path, open=False).say()
+        assert f" {address} " in capsys.readouterr().err
+    try:
+        taken = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with taken, pytest.raises(BadInput, match=r"^\[::1\]:\d+ cannot be listened at"):
+        check_free("::1", taken.getsockname()[1])
+    check_free("::1", 0)

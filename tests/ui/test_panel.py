@@ -220,6 +220,24 @@ def test_why_a_picture_lacks_the_face_is_told_to_nobody_else(shown):
         assert ("No face found" in shown.text("line")) is told, user
 
 
+def test_with_log_ins_where_things_lie_is_told_to_the_first_account_alone(host, models):
+    host.shared.cmd_opts.gradio_auth = "ada:secret,eve:word"
+    from facechain_ext.ui.panel import Panel
+
+    panel = Panel("txt2img")
+    (models / "FaceChain" / "small.safetensors").unlink()
+    for user, owner in (("ada", True), ("eve", False)):
+        shown = Shown(panel)
+        shown.visitor.username = user
+        enable(shown)
+        shown.set("photos", 1, [str(ASTRONAUT)])
+        shown.values[shown.component("save-name", 1)] = "Anna"
+        shown.values[shown.component("consent", 1)] = True
+        shown.press("save-button", 1)
+        for said in (shown.text("line"), shown.text("saved", 1)):
+            assert f"{models.name}/FaceChain" in said and (f"{models}/FaceChain" in said) is owner, user
+
+
 def test_values_that_cannot_be_are_told_and_kept(shown):
     enable(shown)
     shown.set("photos", 1, [str(ASTRONAUT)])
@@ -327,6 +345,33 @@ def test_pasting_restores_every_field_and_finds_the_person_by_photo(shown):
     (one,) = asked.persons  # the second is not in the library, the third was in the panel and not in the picture
     assert one.options == request.PersonOptions(name="Eva", weight=0.8, start=0.1, end=0.9, face=2, region="left to right")
     assert shown.text("note") == "⚠ Person 2: these photos (0000aaaa1111) are not in the library: drop them here again."
+
+
+def test_who_is_deleted_is_chosen_nowhere_and_the_others_stay(shown, monkeypatch):
+    from facechain_ext.errors import CannotWrite
+    from facechain_ext.ui.loaded import loaded
+
+    for name in ("Anna", "Eva"):
+        shown.set("photos", 1, [str(ASTRONAUT)])
+        shown.values[shown.component("save-name", 1)] = name
+        shown.values[shown.component("consent", 1)] = True
+        shown.press("save-button", 1)
+    for number, name in ((1, "Anna"), (2, "Eva"), (3, "Anna")):
+        shown.values[shown.component("name", number)] = name
+
+    def chosen() -> list:
+        return [shown.value("name", number) for number in (1, 2, 3, 4)]
+
+    def refuse(_self, name: str) -> None:
+        raise CannotWrite(f"{name} cannot be deleted: close what holds the file.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(loaded.library("local")), "delete", refuse)
+        shown.press("delete", 1)
+    assert "cannot be deleted" in shown.text("saved", 1) and chosen() == ["Anna", "Eva", "Anna", "—"]
+    shown.press("delete", 1)
+    assert "Anna is deleted" in shown.text("saved", 1) and chosen() == ["—", "Eva", "—", "—"]
+    assert shown.component("name", 4).choices == ["—", "Eva"]
 
 
 def test_with_a_login_everybody_sees_and_pastes_their_own_persons(host):

@@ -240,7 +240,8 @@ def test_the_picture_is_made_and_the_reason_told_everywhere(kind, script, attach
     from facechain_ext.ui.script import last_trouble
 
     reason = p.extra_generation_params["FaceChain error"]
-    assert says.replace(f"{models.parent}/", "") in reason and says in caplog.text and says in last_trouble["local", "txt2img"] and says in p.comments[0]
+    assert says.replace(f"{models.parent}/", "") in reason and says in caplog.text
+    assert says in last_trouble["local", "txt2img"] and says in p.comments[0]
     assert attached.calls[-1] == ("release", p)
     if kind != "while sampling":
         assert attached.plans == []

@@ -26,9 +26,8 @@ PHOTO = Picture(data=ASTRONAUT.read_bytes(), name="astronaut.png")
 
 @pytest.fixture
 def host(monkeypatch, models):
-    opts = {"data": {}, "outdir_samples": "", "outdir_txt2img_samples": "outputs/txt2img-images", "CLIP_stop_at_last_layers": 2}
+    opts = {"data": {}, "CLIP_stop_at_last_layers": 2}
     made = fakes.install(monkeypatch, models, opts=opts, lora_dir=str(models / "Lora"))
-    made.paths.data_path = str(models)
     info = SimpleNamespace(title="base [01]", name_for_extra="base", shorthash="01")
     more = {
         "sd_models": {"model_data": SimpleNamespace(sd_model=None), "checkpoints_list": {"base": info}, "checkpoint_aliases": {}},

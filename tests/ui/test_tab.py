@@ -396,6 +396,15 @@ def test_the_history_is_asked_as_filtered(visit, monkeypatch):
     assert last.since is not None and last.since.isoformat() == "2026-01-31" and last.until is None
 
 
+def test_the_calendars_first_and_last_days_can_be_typed(visit):
+    from facechain_ext.store.records import Record
+
+    visit.studio.history().add(drawn(ANNA, 1), Record(user=NOBODY))
+    visit.set("filter-since", "0001-01-01")
+    visit.set("filter-until", "9999-12-31")
+    assert visit["history-trouble"] == "" and "facechain-grid" in visit["entries"]
+
+
 def test_people_are_renamed_merged_and_deleted(visit):
     visit.do("someone", "Anna")
     assert visit["shown"] == "Anna" and visit.tab.wires["person-box"].visible and "2026" in visit["person-shown"]
@@ -443,12 +452,28 @@ def test_a_large_picture_is_shown_smaller_and_saved_as_it_is(visit, studio, monk
     monkeypatch.setattr(tab_pictures, "WHOLE", 1000)
     visit.do("entry", 1)
     assert "data:image/jpeg" in visit["entry-shown"] and "data-save=" not in visit["entry-shown"]
-    visit.do("original", 1)
+    visit.do("original-entry", 1)
     path = studio.history().get("local", 1).path
     assert Path(visit["handed"]).read_bytes() == path.read_bytes() and f'data-name="{path.name}"' in visit["handed-over"]
     path.unlink()
-    visit.do("original", 1)
-    assert "look through the history" in visit["results-trouble"]
+    for page, trouble in (("entry", "history-trouble"), ("result", "results-trouble")):
+        assert visit[trouble] == ""
+        visit.do(f"original-{page}", 1)
+        assert "look through the history" in visit[trouble]
+
+
+def test_of_a_picture_whose_file_is_gone_nothing_is_offered_that_needs_it(studio):
+    studio.fill(1)
+    page = Visit(studio)
+    studio.send_to = lambda: ("img2img",)
+    page.do("entry", 1)
+    assert 'data-do="send-entry"' in page["entry-shown"] and "data-save=" in page["entry-shown"]
+    studio.history().get("local", 1).path.unlink()
+    page.do("send-entry", "img2img 1")  # pressed on a page that was open before
+    assert "look through the history" in page["history-trouble"] and page["results-trouble"] == "" and page["sent-to"] == ""
+    page.do("entry", 1)
+    offered = set(re.findall(r'data-(?:do="([a-z-]+)"|save=)', page["entry-shown"]))
+    assert offered == {"again", "vary", "delete-entry"}
 
 
 def test_settings_are_kept_and_what_is_refused_is_said(visit):
@@ -605,7 +630,7 @@ def test_a_result_goes_to_a_tab_of_the_host(studio, monkeypatch):
     assert bound[0].source_image_component is page.tab.wires["sent-picture"]
     page.do("entry", 1)
     assert 'data-value="img2img 1"' in page["entry-shown"]
-    page.do("send", "img2img 1")
+    page.do("send-entry", "img2img 1")
     assert (
         Path(page["sent-picture"]).read_bytes() == studio.history().get("local", 1).path.read_bytes()
         and page["sent-info"].startswith("a portrait")

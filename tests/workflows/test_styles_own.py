@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
-from dataclasses import replace
 
 import pytest
-from PIL import Image
 
 from facechain_ext.errors import BadInput, CannotWrite
 from facechain_ext.workflows.own_styles import OwnStyles, mapping_of, own_style, styles_of
 
-
-def png(side: int = 8) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (side, side), "red").save(buffer, "PNG")
-    return buffer.getvalue()
+PORTRAIT = b"\x89PNG a person"
 
 
 def mine(name: str = "水 Look", **more):
@@ -36,7 +29,6 @@ def test_a_style_is_kept_as_it_was(tmp_path) -> None:
         ("ab12cd34ef",),
         "水 Look",
     )
-    assert kept.illustrate("水 Look", png()).thumbnail == png() and kept.style("水 Look").thumbnail == png()
     assert [path.name for path in (tmp_path / "styles").iterdir()] == ["水 Look.json"]
     kept.delete("水 Look")
     assert kept.styles() == () and not list((tmp_path / "styles").iterdir())
@@ -94,11 +86,10 @@ def test_styles_travel_as_one_text(tmp_path) -> None:
         here.exported()  # what nobody could take in again
     for name in ("a", "b"):
         here.save(mine(name, weight=0.5))
-    here.illustrate("a", png())
     there.save(mine("a", weight=0.1))
     text = here.exported()
     assert [one.key for one in there.imported(text)] == ["a (2)", "b"]
-    assert there.style("a").weight == 0.1 and there.style("a (2)").thumbnail == png()
+    assert there.style("a").weight == 0.1 and there.style("a (2)").weight == 0.5
     assert [one.key for one in there.imported(text)] == ["a (2)", "b"], "the same styles once more"
     assert [one.key for one in there.styles()] == ["a", "a (2)", "b"]
     assert [one["name"] for one in json.loads(here.exported(["b"]))["styles"]] == ["b"]
@@ -114,8 +105,6 @@ def test_styles_travel_as_one_text(tmp_path) -> None:
         ({"lora": "x:1><lora:y"}, "without folders"), ({"weight": "1"}, "weight must be"), ({"weight": float("nan")}, "weight must be"),
         ({"weight": True}, "weight must be"), ({"weight": 99}, "weight must be"),
         ({"hashes": ["xyz"]}, "hashes"), ({"hashes": "ab12cd34"}, "hashes"),
-        ({"thumbnail": "!!"}, "thumbnail"),
-        ({"thumbnail": base64.b64encode(b"<svg/>").decode()}, "thumbnail"), ({"thumbnail": 7}, "thumbnail"),
         ({"version": 2}, "version 2"), ({"kind": "x"}, "no style"), ({"script": "x"}, "unknown field 'script'"),
     ],
 )  # fmt: skip
@@ -135,6 +124,34 @@ def test_other_files_are_no_styles(tmp_path, text: str) -> None:
         OwnStyles(tmp_path).imported(text)
 
 
-def test_a_thumbnail_that_is_no_picture_is_refused(tmp_path) -> None:
-    with pytest.raises(BadInput, match="thumbnail"):
-        OwnStyles(tmp_path).save(replace(mine(), thumbnail=b"GIF89a"))
+def as_older_versions_kept_it(name: str) -> str:
+    """A style's file with a person's portrait in it."""
+    return json.dumps({**mapping_of(mine(name)), "thumbnail": base64.b64encode(PORTRAIT).decode()})
+
+
+def test_a_portrait_that_lies_in_a_style_is_gone_once_styles_are_looked_at(tmp_path) -> None:
+    (tmp_path / "by hand.json").write_text(as_older_versions_kept_it("a"), encoding="utf-8")
+    found = OwnStyles(tmp_path).styles()
+    assert [(one.key, one.prompt, one.lora, one.thumbnail) for one in found] == [("a", "1girl, (sea:1.2)", "sea.safetensors", b"")]
+    assert [path.name for path in tmp_path.iterdir()] == ["by hand.json"]
+    assert "thumbnail" not in json.loads((tmp_path / "by hand.json").read_text(encoding="utf-8"))
+
+
+def test_a_portrait_is_neither_given_away_nor_taken_in(tmp_path) -> None:
+    here, there = OwnStyles(tmp_path / "here"), OwnStyles(tmp_path / "there")
+    here.folder.mkdir()
+    (here.folder / "a.json").write_text(as_older_versions_kept_it("a"), encoding="utf-8")
+    assert "thumbnail" not in json.loads(here.exported())["styles"][0]
+    assert [one.thumbnail for one in there.imported(as_older_versions_kept_it("b"))] == [b""]
+    assert base64.b64encode(PORTRAIT).decode() not in (there.folder / "b.json").read_text(encoding="utf-8")
+
+
+def test_a_style_that_cannot_be_written_anew_is_still_shown_and_given_away_without_its_portrait(tmp_path, monkeypatch, caplog) -> None:
+    (tmp_path / "a.json").write_text(as_older_versions_kept_it("a"), encoding="utf-8")
+
+    def refuse(*_places) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.replace", refuse)
+    assert "thumbnail" not in json.loads(OwnStyles(tmp_path).exported())["styles"][0]
+    assert "stays in the style a" in caplog.text and [path.name for path in tmp_path.iterdir()] == ["a.json"]
