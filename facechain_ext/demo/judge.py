@@ -5,10 +5,16 @@ Another architecture and other people than the face encoder's; it looks at unali
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from facechain_ext.demo.model import TRAINED
+from facechain_ext.training.checkpoint import fill, load_weights
+
+JUDGE = TRAINED / "judge.safetensors"
 VIEW = 96
 """Side of the square the judge looks at, in pixels of a 128-pixel-high picture."""
 VIEW_TOP = 12
@@ -50,6 +56,13 @@ class Judge(nn.Module):
 
     def forward(self, views: Tensor) -> Tensor:
         return self.embedding(self.blocks(self.stem(views)))
+
+
+def read_judge(path: Path = JUDGE) -> Judge:
+    """A judge that train-judge trained; without a path the one that comes with the product. BadWeights."""
+    judge = Judge()
+    fill(judge, load_weights(path), path, "a judge")
+    return judge
 
 
 def view(picture: np.ndarray, middle: float | None = None) -> np.ndarray:

@@ -157,7 +157,7 @@ def _beside(networks: Networks, adapter: AnyAdapter | None, columns: Sequence[Co
     if not isinstance(adapter, ParallelAdapter):
         return nullcontext()
     size = (request.height // 8, request.width // 8)
-    adapter.to(networks.unet.device)
+    adapter.layers.to(networks.unet.device, networks.unet.dtype)
     return attach_parallel(networks.unet, adapter, columns, lambda rows: call_of(rows, guided=request.cfg != 1, latent=size))
 
 

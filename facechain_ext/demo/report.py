@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from facechain_ext.demo.judge import Judge, view
+from facechain_ext.demo.judge import JUDGE, read_judge, view
 from facechain_ext.demo.many import AnyAdapter, Painters, Place
 from facechain_ext.demo.mixed import shares
 from facechain_ext.demo.model import TRAINED, demo_files
@@ -32,12 +32,15 @@ from facechain_ext.engine.checkpoints import read_adapter, read_encoder
 from facechain_ext.engine.encoder import FaceEncoder
 from facechain_ext.engine.identity import Identity, identify
 from facechain_ext.engine.injection import Person
+from facechain_ext.engine.sites import find_sites
 from facechain_ext.errors import BadInput
 from facechain_ext.faces.demo import Demo, check
+from facechain_ext.hosts.standalone.controlnets import load_controlnet
+from facechain_ext.hosts.standalone.loras import applied
 from facechain_ext.hosts.types import Control, Lora, Paint
 from facechain_ext.log import log
-from facechain_ext.training.arguments import option, parse, speak
-from facechain_ext.training.checkpoint import load_weights, prepare, trained
+from facechain_ext.training.arguments import Limited, option, parse, speak
+from facechain_ext.training.checkpoint import fill, load_weights, prepare, trained
 from facechain_ext.training.control import skeleton
 from facechain_ext.training.encoder import head_crop
 from facechain_ext.training.judge import seen
@@ -50,19 +53,18 @@ from facechain_ext.training.vae import told_apart
 
 NAME, SUMMARY = "demo-report", "Measure the demo model: a table and a picture sheet."
 SHOWN = 8
-JUDGE = TRAINED / "judge.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportSettings:
+class ReportSettings(Limited):
     """What is measured, and with which files."""
 
-    people: int = option(100, "how many unseen people")
-    prompts: int = option(4, "prompts per person")
-    sampling: int = option(20, "sampling steps")
+    people: int = option(100, "how many unseen people", lowest=2, highest=len(TESTED))
+    prompts: int = option(4, "prompts per person", lowest=1)
+    sampling: int = option(20, "sampling steps", lowest=1)
     guidance: float = option(4.0, "prompt strength (CFG scale)")
     weight: float = option(1.0, "weight of the adapter")
-    seed: int = option(0, "number of the prompts and noises")
+    seed: int = option(0, "number of the prompts and noises", lowest=0)
     checkpoint: str = option("", "checkpoint; empty: the demo model's")
     encoder: str = option("", "face encoder; empty: the demo model's")
     adapter: str = option("", "adapter; empty: the demo model's")
@@ -73,21 +75,21 @@ class ReportSettings:
     pairs: bool = option(True, "measure pictures of two people")
     ablation: str = option("", "adapters trained otherwise, as name=file,name=file, for the ablation table")
     device: str = option("auto", "auto, cpu, cuda, mps")
-    workers: int = option(1, "processes that paint")
+    workers: int = option(1, "processes that paint", lowest=1)
     narrow: bool = option(False, "CPU: attention of narrow heads by a kernel compiled here (AVX2 or AVX-512, g++): half the time a picture")
-
-    def __post_init__(self) -> None:
-        if self.people < 2 or self.prompts < 1 or self.workers < 1:
-            given = f"{self.people}, {self.prompts} and {self.workers}"
-            raise BadInput(f"A report needs at least 2 people, 1 prompt and 1 process that paints; got {given}.")
 
 
 def beside(settings: ReportSettings) -> tuple[dict[str, Path], Path | None]:
     """Style LoRAs by style, and the ControlNet: those that were given, else what comes with the demo model where that paints. BadInput."""
-    own = not settings.checkpoint
+    own, given = not settings.checkpoint, named_files(settings.loras)
+    unknown = [style for style in given if style not in EXTRA_STYLES]
+    if unknown:
+        raise BadInput(f"There is no LoRA style {unknown[0]!r} in the drawn world: name those of {' and '.join(EXTRA_STYLES)}.")
+    if settings.control and not Path(settings.control).exists():
+        raise BadInput(f"There is no ControlNet at {settings.control}: give a file or folder with --control.")
     shipped = {style: path for style in EXTRA_STYLES if own and (path := TRAINED / "Lora" / f"{style}.safetensors").is_file()}
     control = Path(settings.control) if settings.control else TRAINED / "ControlNet" / "demo_openpose.safetensors"
-    return named_files(settings.loras) or shipped, control if settings.control or (own and control.is_file()) else None
+    return given or shipped, control if settings.control or (own and control.is_file()) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +124,9 @@ class Bench:
     """The files of a report, loaded once, and the ways to paint with them."""
 
     def __init__(self, settings: ReportSettings, scratch: Path) -> None:
+        # What a person gave wrongly is found now, not after hours of painting.
+        self.loras, self.control = beside(settings)
+        others = named_files(settings.ablation)
         files = demo_files(scratch)
         self.settings, self.note = settings, files.note
         self.people = list(TESTED[: settings.people])
@@ -131,10 +136,24 @@ class Bench:
         self.painters = Painters(place, settings.workers)
         self.encoder: FaceEncoder = read_encoder(Path(settings.encoder or files.encoder))
         self.adapter = read_adapter(Path(settings.adapter or files.adapter))
-        self.judge, self.reader = Judge(), Reader()
-        self.judge.load_state_dict(load_weights(Path(settings.judge or JUDGE)))
-        self.reader.load_state_dict(load_weights(Path(settings.reader) if settings.reader else trained("reader", READER)))
+        self.others = {name: any_adapter(path) for name, path in others.items()}
+        self.judge, self.reader = read_judge(Path(settings.judge or JUDGE)), Reader()
+        reader = Path(settings.reader) if settings.reader else trained("reader", READER)
+        fill(self.reader, load_weights(reader), reader, "a reader")
         self.eyes = Demo() if check(None)[0] else None
+        self._try()
+
+    def _try(self) -> None:
+        """BadWeights, UnsupportedModel where an adapter, a LoRA or the ControlNet does not fit the checkpoint."""
+        networks = self.painters.host.networks
+        sites = find_sites(networks.unet)
+        for adapter in (self.adapter, *self.others.values()):
+            adapter.check_fits(sites)
+        for lora in self.loras.values():
+            with applied(networks, [(lora, 1.0)]):
+                pass
+        if self.control is not None:
+            load_controlnet(self.control, networks.unet)
 
     @cached_property
     def gallery(self) -> Tensor:
@@ -326,15 +345,14 @@ def figures(bench: Bench, keep: dict[str, Run]) -> Iterator[Figure]:
 def together(bench: Bench, keep: dict[str, Run], top: float) -> Iterator[Figure]:
     """Identity with style LoRAs, with a pose, and in pictures of two; what there is no file for has no value."""
     settings, bar = bench.settings, "≥ 60 %"
-    loras, control = beside(settings)
     for style in EXTRA_STYLES:
         name, value = f"identity first, style LoRA {style}", None
-        if style in loras:
-            made = keep.setdefault(style, bench.run(photos=1, style=style, loras=(Lora(source=loras[style]),)))
+        if style in bench.loras:
+            made = keep.setdefault(style, bench.run(photos=1, style=style, loras=(Lora(source=bench.loras[style]),)))
             value, kept = bench.likeness(made), bench.kept(made, style)["style"]
             yield Figure(name=f"style LoRA {style} seen", value=kept, bar="", held=None)
         yield _bar(name, value, bar, top)
-    value = bench.likeness(keep.setdefault("pose", bench.posed(control))) if control else None
+    value = bench.likeness(keep.setdefault("pose", bench.posed(bench.control))) if bench.control else None
     yield _bar("identity first, pose ControlNet", value, bar, top)
     value = None
     if settings.pairs:
@@ -349,8 +367,7 @@ def _bar(name: str, value: float | None, bar: str, top: float) -> Figure:
 
 def ablation(bench: Bench, off: Run) -> Iterator[Mapping[str, Any]]:
     """A row per adapter trained otherwise: likeness, prompt, change outside by inside."""
-    for name, path in named_files(bench.settings.ablation).items():
-        adapter = any_adapter(path)
+    for name, adapter in bench.others.items():
         made = bench.run(photos=1, adapter=adapter)
         row = {
             "identity first": bench.likeness(made),

@@ -37,11 +37,11 @@ SPREAD = 1.5  # standard deviation of a landmark's spot, in pixels of the maps, 
 class AnalyserSettings(Common):
     """Settings of the face analysis' training."""
 
-    batch: int = option(16, "people per step")
+    batch: int = option(16, "people per step", lowest=1)
     several: float = option(0.25, "share of steps with two or three people in a picture")
     nobody: float = option(0.04, "share of pictures of nobody")
     masks: float = option(6.0, "weight of the masks against the landmarks, which are learnt much sooner")
-    tested: int = option(40, "people in the test of every sample sheet")
+    tested: int = option(40, "people in the test of every sample sheet; 0 for none", lowest=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +112,8 @@ class AnalyserTrainee:
     def sheet(self) -> np.ndarray:
         """Unseen people with what was seen of them; the measures go into the log and the weight file."""
         eyes = self.eyes()
-        self.measured = measure(eyes, TESTED[: self.settings.tested])
+        if self.settings.tested:
+            self.measured = measure(eyes, TESTED[: self.settings.tested])
         rng = np.random.default_rng(11)
         shown = [picture(number, rng, [style]) for number, style in zip(TESTED, ALL_STYLES, strict=False)]
         return np.vstack([np.hstack([annotated(eyes, one) for one in shown[row : row + 4]]) for row in range(0, len(shown), 4)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,34 +16,51 @@ Settings = TypeVar("Settings")
 PACE = {"steps", "log_every", "sheet_every", "save_seconds", "device", "threads", "narrow", "last"}
 
 
-def option(default: Any, label: str, choices: Sequence[str] = ()) -> Any:
-    """A field of a settings dataclass with the words that explain it."""
-    return field(default=default, metadata={"label": label, "choices": tuple(choices)})
+def option(
+    default: Any, label: str, choices: Sequence[str] = (), *, lowest: float | None = None, highest: float | None = None, multiple: int = 1
+) -> Any:
+    """A field of a settings dataclass with the words that explain it; a number may have a lowest and a highest value, and a divisor."""
+    limits = {"lowest": lowest, "highest": highest, "multiple": multiple}
+    return field(default=default, metadata={"label": label, "choices": tuple(choices), **limits})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Common:
-    """Options every trainer has."""
-
-    steps: int = option(1000, "how many optimiser steps in all")
-    batch: int = option(32, "pictures per step")
-    rate: float = option(1e-3, "highest learning rate; cosine to a twentieth of it")
-    warmup: int = option(200, "steps until the learning rate is reached")
-    decay: float = option(0.999, "decay of the moving average of the weights")
-    seed: int = option(0, "all randomness comes from it")
-    autocast: bool = option(False, "compute in bfloat16 where torch deems it safe")
-    device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
-    threads: int = option(0, "torch threads; 0 leaves torch's choice")
-    narrow: bool = option(False, "CPU: attention of narrow heads by a kernel compiled here (AVX2 or AVX-512, g++): faster small UNets")
-    last: bool = option(False, "keep the UNet's channels last in memory: faster in float32 on some CPUs, slower in bfloat16 on others")
-    log_every: int = option(50, "steps per row of log.csv")
-    sheet_every: int = option(500, "steps per sample sheet")
-    save_seconds: float = option(180.0, "seconds between checkpoints")
+class Limited:
+    """Settings whose numbers are within the limits of their options. BadInput names the first that is not."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "log_every", "sheet_every"):
-            if getattr(self, name) < 1:
-                raise BadInput(f"--{name.replace('_', '-')} is {getattr(self, name)}: it must be at least 1.")
+        for one in fields(self):
+            _check_limits(f"--{one.name.replace('_', '-')}", getattr(self, one.name), one.metadata)
+
+
+def _check_limits(flag: str, value: Any, limits: Mapping[str, Any]) -> None:
+    lowest, highest, multiple = (limits.get(name) for name in ("lowest", "highest", "multiple"))
+    if lowest is not None and not value >= lowest:  # so that what is not a number is refused too
+        raise BadInput(f"{flag} is {value}: it must be at least {lowest}.")
+    if highest is not None and not value <= highest:
+        raise BadInput(f"{flag} is {value}: it must be at most {highest}.")
+    if multiple and multiple > 1 and value % multiple:
+        raise BadInput(f"{flag} is {value}: it must be a multiple of {multiple}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common(Limited):
+    """Options every trainer has."""
+
+    steps: int = option(1000, "how many optimiser steps in all", lowest=1)
+    batch: int = option(32, "pictures per step", lowest=1)
+    rate: float = option(1e-3, "highest learning rate; cosine to a twentieth of it")
+    warmup: int = option(200, "steps until the learning rate is reached", lowest=0)
+    decay: float = option(0.999, "decay of the moving average of the weights")
+    seed: int = option(0, "all randomness comes from it", lowest=0)
+    autocast: bool = option(False, "compute in bfloat16 where torch deems it safe")
+    device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
+    threads: int = option(0, "torch threads; 0 leaves torch's choice", lowest=0)
+    narrow: bool = option(False, "CPU: attention of narrow heads by a kernel compiled here (AVX2 or AVX-512, g++): faster small UNets")
+    last: bool = option(False, "keep the UNet's channels last in memory: faster in float32 on some CPUs, slower in bfloat16 on others")
+    log_every: int = option(50, "steps per row of log.csv", lowest=1)
+    sheet_every: int = option(500, "steps per sample sheet", lowest=1)
+    save_seconds: float = option(180.0, "seconds between checkpoints")
 
 
 def parse(kind: type[Settings], name: str, summary: str, argv: Sequence[str]) -> tuple[Settings, Path]:
@@ -74,6 +91,3 @@ def identity_of(settings: Any) -> dict[str, Any]:
 def speak() -> None:
     """Let the trainers' log lines appear when they run as a program."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-
-
-Command = Callable[[Sequence[str]], None]

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from facechain_ext.demo.architecture import CLIP, UNET, VAE
-from facechain_ext.errors import BadInput, BadWeights
+from facechain_ext.errors import BadWeights
 from facechain_ext.hosts.standalone.checkpoint import load_networks
 from facechain_ext.log import log
 from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
-from facechain_ext.training.checkpoint import default_folder
+from facechain_ext.training.checkpoint import default_folder, fill
 from facechain_ext.training.device import choose_device, fused, lay_out, optimise, pace_of, rate_at, send
-from facechain_ext.training.latents import LatentSet, open_set
+from facechain_ext.training.latents import LatentSet, enough, open_set
 from facechain_ext.training.loop import train
 from facechain_ext.training.muon import muon_and_adamw
 from facechain_ext.training.noise import add_noise, coarse_weight, mean_weight, sample, snr_weight
@@ -50,10 +50,10 @@ class BaseSettings(Common):
 
     rate: float = option(5e-4, "highest learning rate; cosine to a twentieth of it")
     decay: float = option(0.9995, "decay of the moving average of the weights")
-    pictures: int = option(100_000, "how many of the encoded pictures to use; may grow when a training goes on")
+    pictures: int = option(100_000, "how many of the encoded pictures to use; may grow when a training goes on", lowest=1)
     data: str = option("", "folder of encoded pictures; empty: encode-pictures' own")
     pairs: str = option("", "folder of encoded pictures of two people; empty: none; may be added when a training goes on")
-    pair_every: int = option(10, "every so many steps a half batch of pictures of two people")
+    pair_every: int = option(10, "every so many steps a half batch of pictures of two people", lowest=1)
     drop: float = option(0.1, "share of captions left out")
     snr: float = option(5.0, "cap of the signal-to-noise weight (min-SNR); 0: every step of the noise weighs the same")
     broad: float = option(50.0, "extra weight of the error of a picture's mean: norms this narrow hide it, and it is the colours")
@@ -74,9 +74,8 @@ class BaseTrainee:
     def __init__(self, settings: BaseSettings, device: torch.device, team: Team = ALONE) -> None:
         torch.manual_seed(settings.seed)
         self.settings, self.device, self.team = settings, device, team
-        self.singles = open_set(Path(settings.data) if settings.data else default_folder("encode-pictures"))
-        if self.singles.done < settings.pictures:
-            raise BadInput(f"Only {self.singles.done} pictures are encoded: give --pictures {self.singles.done}, or encode more.")
+        singles = open_set(Path(settings.data) if settings.data else default_folder("encode-pictures"))
+        self.singles = enough(singles, settings.pictures)
         self.pairs = open_set(Path(settings.pairs)) if settings.pairs else None
         self.unet = UNet2DConditionModel(**UNET).to(device)
         self.text = CLIPTextModel(CLIPTextConfig(**CLIP)).to(device)
@@ -99,7 +98,7 @@ class BaseTrainee:
     def step(self, number: int, rng: np.random.Generator) -> Mapping[str, Tensor]:
         settings = self.settings
         paired = self.pairs is not None and number % settings.pair_every == settings.pair_every - 1
-        source, count = (self.pairs, settings.batch // 2) if paired and self.pairs else (self.singles, settings.batch)
+        source, count = (self.pairs, max(1, settings.batch // 2)) if paired and self.pairs else (self.singles, settings.batch)
         latents, heads, tokens = self._batch(rng, source, count)
         noise = torch.randn_like(latents)
         times = torch.randint(0, 1000, (len(latents),), device=self.device)
@@ -149,7 +148,7 @@ class BaseTrainee:
         except BadWeights as error:
             log.info("No sample sheet: %s", error)
             return None
-        unet, text = load_base(self.average.tensors, self.device)
+        unet, text = load_base(self.average.tensors, self.device, "this training")
         words = text(torch.from_numpy(tokens_of(["", *PROMPTS]).astype(np.int64)).to(self.device)).last_hidden_state
         start = torch.randn((len(PROMPTS), 4, 16, 16), generator=torch.Generator().manual_seed(3)).to(self.device)
         latents = sample(unet, start, words[1:], words[:1].expand(len(PROMPTS), -1, -1), steps=20, guidance=4.0)
@@ -157,11 +156,12 @@ class BaseTrainee:
         return np.vstack([np.hstack(list(pictures[:4])), np.hstack(list(pictures[4:]))])
 
 
-def load_base(tensors: Mapping[str, Tensor], device: torch.device) -> tuple[nn.Module, nn.Module]:
-    """UNet and text encoder of a training's weights, ready to paint."""
+def load_base(tensors: Mapping[str, Tensor], device: torch.device, source: str | Path) -> tuple[nn.Module, nn.Module]:
+    """UNet and text encoder of a training's weights, ready to paint; source: where they are from. BadWeights."""
     unet, text = UNet2DConditionModel(**UNET), CLIPTextModel(CLIPTextConfig(**CLIP))
     for name, module in (("unet", unet), ("text", text)):
-        module.load_state_dict({key[len(name) + 1 :]: value for key, value in tensors.items() if key.startswith(name + ".")})
+        own = {key[len(name) + 1 :]: value for key, value in tensors.items() if key.startswith(name + ".")}
+        fill(module, own, source, "a base model that train-base trained")
         module.to(device).eval()
     return unet, text
 
@@ -169,7 +169,7 @@ def load_base(tensors: Mapping[str, Tensor], device: torch.device) -> tuple[nn.M
 def main(argv: Sequence[str]) -> None:
     """Command line."""
     settings, folder = parse(BaseSettings, NAME, SUMMARY, argv)
-    team = assemble()
+    team = assemble(settings.device)
     trainee = BaseTrainee(settings, team.device(choose_device(settings)), team)
     fixed = {key: value for key, value in identity_of(settings).items() if key not in MAY_CHANGE}
     train(trainee, folder, fixed | team.stated, settings.seed, pace_of(settings), team)

@@ -19,10 +19,10 @@ from facechain_ext.hosts.standalone.checkpoint import Networks
 from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import CHECKPOINT
-from facechain_ext.training.device import choose_device, fused, optimise, pace_of, rate_at, send
+from facechain_ext.training.device import choose_device, fused, lay_out, optimise, pace_of, rate_at, send
 from facechain_ext.training.drawn import open_drawn
 from facechain_ext.training.frozen import Frozen, captions_of, finish, listed, networks_of, noise_error, squared, without_words
-from facechain_ext.training.latents import LatentSet, drawing_of, open_set
+from facechain_ext.training.latents import LatentSet, check_drawn, drawing_of, enough, open_set
 from facechain_ext.training.loop import train
 from facechain_ext.training.people import PAINTED, TESTED, anyone, picture
 from facechain_ext.training.tokens import tokens_of
@@ -43,15 +43,23 @@ class ControlSettings(Common):
     """Settings of a ControlNet's training."""
 
     rate: float = option(1e-4, "highest learning rate; cosine to a twentieth of it")
-    batch: int = option(8, "pictures per step")
-    checkpoint: str = option("", "SD1.5 checkpoint, one file; empty: the demo model's, as export-base wrote it")
+    batch: int = option(8, "pictures per step", lowest=1)
+    checkpoint: str = option("", "SD1.5 checkpoint, one file; empty: the demo model's, as export-base wrote it here, else the product's")
     data: str = option("", f"folder of captioned pictures, their skeletons in its sub-folder {SKELETONS}; empty: drawn people")
-    size: int = option(512, "side of the folder's pictures in pixels, a multiple of 64")
+    size: int = option(512, "side of the folder's pictures in pixels, a multiple of 64", lowest=64, multiple=64)
     latents: str = option("", "drawn people: folder of encoded pictures; empty: encoded on the fly, which is slower")
     drawn: str = option("", "drawn people: folder of draw-people that --latents encodes; empty: skeletons are drawn on the fly by one core")
-    pictures: int = option(0, "drawn people: how many of the encoded pictures to use; 0: all there are")
+    pictures: int = option(0, "drawn people: how many of the encoded pictures to use; 0: all there are", lowest=0)
     drop: float = option(0.2, "share of captions left out, so that the skeleton is looked at")
     snr: float = option(0.0, "cap of the signal-to-noise weight (min-SNR); 0: every step of the noise weighs the same")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        beside = [name for name in ("latents", "drawn", "pictures") if getattr(self, name)]
+        if self.data and beside:
+            raise BadInput(f"--data gives a folder of pictures, --{beside[0]} is about drawn people: leave one of the two out.")
+        if self.drawn and not self.latents:
+            raise BadInput("--drawn needs the latents of its pictures: give --latents beside it.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,16 +79,16 @@ class ControlTrainee:
         self.settings, self.device, self.frozen = settings, device, Frozen(networks)
         self.network = build_control(networks).to(device).train()
         open_hint(self.network)
+        for each in (networks.unet, self.network):
+            lay_out(each, settings)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=settings.rate, weight_decay=0.01, fused=fused(device))
         self.average = Average({"control": self.network}, settings.decay)
         self.set = open_set(Path(settings.latents)) if settings.latents else None
         self.paths = _paired(Path(settings.data)) if settings.data else []
         self.tokens = tokens_of(captions_of(self.paths)) if self.paths else None
-        if self.set is not None and self.set.done < settings.pictures:
-            raise BadInput(f"Only {self.set.done} pictures are encoded: give --pictures {self.set.done}, or encode more.")
         self.drawn = open_drawn(Path(settings.drawn)) if settings.drawn else None
-        if settings.drawn and (self.set is None or self.set.drawn != settings.drawn):
-            raise BadInput(f"--latents must be those of {settings.drawn}: encode it with `encode-pictures --drawn {settings.drawn}`.")
+        if self.set is not None:
+            check_drawn(enough(self.set, settings.pictures), self.drawn.folder if self.drawn else None)
 
     def step(self, number: int, rng: np.random.Generator) -> Mapping[str, Tensor]:
         settings = self.settings

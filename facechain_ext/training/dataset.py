@@ -17,13 +17,13 @@ from PIL import Image
 from facechain_ext.errors import BadInput, BadPicture
 from facechain_ext.faces.types import Face, FaceAnalyser
 from facechain_ext.log import log
+from facechain_ext.training.captioned import caption_of, pictures_in
 from facechain_ext.training.subjects import Example, Seen
 from facechain_ext.training.tokens import tokens_of
 from facechain_ext.vision.align import align
 from facechain_ext.vision.masks import cut_out, geometric_head, head_from_parsing
 from facechain_ext.vision.pictures import read
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 SHOWN_CAPTION = "a portrait of a person"
 
 
@@ -69,8 +69,7 @@ def identities(folder: Path) -> Iterator[list[Path]]:
     """The pictures of each identity, in a fixed order. BadInput for a folder of another shape."""
     if not folder.is_dir():
         raise BadInput(f"There is no dataset folder {folder}: give one with a sub-folder of pictures per person.")
-    found = [[path for path in sorted(one.iterdir()) if path.suffix.lower() in ENDINGS] for one in sorted(folder.iterdir()) if one.is_dir()]
-    found = [paths for paths in found if paths]
+    found = [paths for one in sorted(folder.iterdir()) if one.is_dir() and (paths := pictures_in(one))]
     if not found:
         raise BadInput(f"{folder} has no sub-folders with pictures: put each person's pictures into a folder of their own.")
     yield from found
@@ -82,9 +81,7 @@ def _ready(paths: list[Path], ready: Path, size: int, analyser: FaceAnalyser) ->
 
 
 def _prepared(path: Path, ready: Path, size: int, analyser: FaceAnalyser) -> Path | None:
-    caption = path.with_suffix(".txt")
-    words = caption.read_text(encoding="utf-8").strip() if caption.is_file() else ""
-    state = path.stat()
+    words, state = caption_of(path), path.stat()
     facts = f"{path}|{state.st_size}|{state.st_mtime_ns}|{size}|{analyser.name}|{words}"
     target = ready / f"{path.stem}-{hashlib.sha256(facts.encode()).hexdigest()[:12]}.npz"
     if not target.exists():

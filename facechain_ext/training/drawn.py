@@ -6,7 +6,6 @@ Row i depends on (seed, people, i) alone, so an interrupted set is simply contin
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -25,10 +24,10 @@ from facechain_ext.demo.world import Drawing
 from facechain_ext.demo.world.traits import STYLES
 from facechain_ext.errors import BadInput, CannotWrite
 from facechain_ext.log import log
-from facechain_ext.training.arguments import option, parse, speak
-from facechain_ext.training.checkpoint import prepare, save_note
+from facechain_ext.training.arguments import Limited, option, parse, speak
+from facechain_ext.training.checkpoint import open_arrays, prepare, read_note, save_note
 from facechain_ext.training.encoder import head_crop
-from facechain_ext.training.people import ALL_STYLES, PAINTED, pair_picture, picture
+from facechain_ext.training.people import ALL_STYLES, MOST, PAINTED, pair_picture, picture
 from facechain_ext.training.pixels import CELL
 from facechain_ext.training.tokens import LENGTH, tokens_of
 from facechain_ext.vision.align import SIZE
@@ -43,20 +42,20 @@ NOTE = "set.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class DrawnSettings:
+class DrawnSettings(Limited):
     """What is drawn, and by how many processes."""
 
-    identities: int = option(10_000, "how many people")
-    each: int = option(8, "pictures of each; in pictures of several people: how many times as many pictures as people")
-    people: int = option(1, "people in a picture, side by side")
+    identities: int = option(10_000, "how many people", lowest=1, highest=len(PAINTED))
+    each: int = option(8, "pictures of each; in pictures of several people: how many times as many pictures as people", lowest=1)
+    people: int = option(1, "people in a picture, side by side", lowest=1, highest=MOST)
     styles: str = option("", f"drawing styles, joined by commas, of {' '.join(ALL_STYLES)}; empty: those of the base model")
-    seed: int = option(0, "all randomness comes from it")
-    workers: int = option(0, "processes; 0: one for each core")
+    seed: int = option(0, "all randomness comes from it", lowest=0)
+    workers: int = option(0, "processes; 0: one for each core", lowest=0)
 
     def __post_init__(self) -> None:
-        for name in ("identities", "each", "people"):
-            if getattr(self, name) < 1:
-                raise BadInput(f"--{name} is {getattr(self, name)}: it must be at least 1.")
+        super().__post_init__()
+        if self.people > self.identities:
+            raise BadInput(f"A picture of {self.people} needs as many people, and --identities is {self.identities}: give more.")
         unknown = [name for name in self.named if name not in ALL_STYLES]
         if unknown:
             raise BadInput(f"There is no drawing style {unknown[0]!r}: choose of {', '.join(ALL_STYLES)}.")
@@ -101,16 +100,23 @@ class DrawnSet:
 
 
 def open_drawn(folder: Path) -> DrawnSet:
-    """Open a set for reading. BadInput where there is none."""
+    """Open a set for reading. BadInput where there is none, or a broken one."""
     note = folder / NOTE
     if not note.is_file():
         raise BadInput(f"There are no drawn people in {folder}: make them with `draw-people` first.")
-    said = json.loads(note.read_text())
-    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
-    kept = DrawnSettings(**{key: said[key] for key in ("identities", "each", "people", "styles", "seed")})
+    facts = ("identities", "each", "people", "styles", "seed")
+    said = read_note(note, ("done", *facts))
+    arrays = open_arrays(folder, ARRAYS, said["done"])
+    kept = DrawnSettings(**{key: said[key] for key in facts})
     return DrawnSet(
         folder=folder, done=said["done"], identities=kept.identities, each=kept.each, people=kept.people, named=kept.named, **arrays
     )
+
+
+def check_alone(drawn: DrawnSet) -> None:
+    """BadInput where a set shows several people in a picture: its rows do not go by person."""
+    if drawn.people != 1:
+        raise BadInput(f"{drawn.folder} shows {drawn.people} people in every picture: give a folder of `draw-people --people 1`.")
 
 
 def draw_set(settings: DrawnSettings, folder: Path) -> None:
@@ -181,7 +187,7 @@ def _begin(settings: DrawnSettings, folder: Path) -> int:
     """Make the arrays, or see how far they are filled."""
     note = folder / NOTE
     if note.is_file():
-        kept = json.loads(note.read_text())
+        kept = read_note(note, ("done", *_facts(settings)))
         if {key: kept[key] for key in _facts(settings)} != _facts(settings):
             raise BadInput(f"The people in {folder} were drawn with other settings: choose another --folder.")
         return kept["done"]

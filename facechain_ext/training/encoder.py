@@ -48,8 +48,8 @@ class EncoderTrainee(LikenessTrainee):
     def weights(self) -> Mapping[str, Tensor]:
         return {key.removeprefix("encoder."): value for key, value in super().weights().items()}
 
-    def begin(self, weights: Mapping[str, Tensor]) -> None:
-        self.network.load_state_dict({f"encoder.{key}": value for key, value in from_int8(weights).items()})
+    def begin(self, weights: Mapping[str, Tensor], source: str) -> None:
+        super().begin({f"encoder.{key}": value for key, value in from_int8(weights).items()}, source)
 
     def metadata(self) -> Mapping[str, str]:
         return {**super().metadata(), "heads": str(ENCODER["heads"])}

@@ -33,7 +33,7 @@ class ExportSettings(Common):
 def export(settings: ExportSettings, folder: Path) -> Path:
     """Write checkpoint (float16) and .yaml into `folder`. BadWeights, CannotWrite."""
     base = Path(settings.base) if settings.base else default_folder("base") / WEIGHTS
-    unet, text = load_base(load_weights(base), torch.device("cpu"))
+    unet, text = load_base(load_weights(base), torch.device("cpu"), base)
     vae = read_vae(settings.vae)
     tensors = {key: value.half() if value.is_floating_point() else value for key, value in to_ldm(unet, vae, text).items()}
     target = folder / CHECKPOINT

@@ -60,22 +60,22 @@ class FactSettings(Common):
     """Settings of a FACT training."""
 
     rate: float = option(1e-4, "highest learning rate; cosine to a twentieth of it")
-    batch: int = option(8, "pictures per step and process")
+    batch: int = option(8, "pictures per step and process", lowest=1)
     decay: float = option(0.9995, "decay of the moving average of the weights")
     checkpoint: str = option("", "SD1.5 checkpoint, one file; empty: the demo model's, as export-base wrote it here, else the product's")
     encoder: str = option("", "face encoder; empty: the one train-encoder trained here, else the product's")
     begin: str = option("", "adapter to begin with; empty: a fresh one")
     data: str = option("", "dataset folder with a sub-folder of pictures per person; empty: drawn people")
-    size: int = option(512, "side of a dataset's pictures in pixels, a multiple of 8")
+    size: int = option(512, "side of a dataset's pictures in pixels, a multiple of 8", lowest=8, multiple=8)
     analyser: str = option("auto", "face analysis that looks at the dataset")
     models: str = option("", "folder with face analysis models, in sub-folders named as the backends")
     latents: str = option("", "drawn people: folder of encoded pictures; empty: encoded on the fly, which is slower")
     drawn: str = option("", "drawn people: folder of draw-people that --latents encodes; empty: faces are drawn on the fly by one core")
     drawn_pairs: str = option("", "the same for --pairs")
     ahead: bool = option(False, "with --drawn: let the encoder look at all faces once, ahead of the training, not at every step")
-    pictures: int = option(0, "drawn people: how many of the encoded pictures to use; 0: all there are")
+    pictures: int = option(0, "drawn people: how many of the encoded pictures to use; 0: all there are", lowest=0)
     pairs: str = option("", "drawn people: folder of encoded pictures of two people; empty: none")
-    pair_every: int = option(10, "every so many steps a half batch of pictures of two people")
+    pair_every: int = option(10, "every so many steps a half batch of pictures of two people", lowest=1)
     fair: bool = option(True, "penalise what a face changes outside the head")
     fair_weight: float = option(0.01, "weight of FAIR, the mean over the 16 gates")
     heads: float = option(1.0, "how many times as much the noise error in heads counts: it is there that a face can be learnt from")
@@ -90,17 +90,19 @@ class FactSettings(Common):
     snr: float = option(0.0, "cap of the signal-to-noise weight (min-SNR); 0: every step of the noise weighs the same")
     coarse: float = option(0.0, "extra weight of noisy steps in multiples of noise by signal: outlines are settled there; 0: none")
     velocity: bool = option(False, "the error of the velocity v in place of the noise's: noisy steps are heard as clearly as the others")
-    tested: int = option(0, "drawn people: how many unseen ones are painted at every sample sheet, for the judge to tell apart; 0: none")
+    tested: int = option(
+        0, "drawn people: how many unseen ones are painted at every sample sheet, for the judge to tell apart; 0: none", lowest=0
+    )
     half: bool = option(False, "write the finished adapter in float16: half the size")
     identity: float = option(0.0, "drawn people: weight of the identity loss, on the picture that the told noise stands for; 0: none")
     recogniser: str = option("", "for --identity: what train-recogniser trained; empty: the one trained here")
-    painted: int = option(0, "with --identity: people per step whom the model itself paints from noise, for the loss to watch; 0: none")
+    painted: int = option(
+        0, "with --identity: people per step whom the model itself paints from noise, for the loss to watch; 0: none", lowest=0
+    )
     parallel: bool = option(False, "ablation: parallel cross-attention, as IP-Adapter's, instead of the gate before the text")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.size % 8:
-            raise BadInput(f"--size is {self.size}: it must be a multiple of 8.")
         if not self.resampler and not self.begin:
             raise BadInput("--resampler 0 leaves the resampler as it is: give one that has learnt something with --begin.")
         if self.identity and not self.ahead:
@@ -256,9 +258,7 @@ class FactTrainee:
             local = self.encoder(to_input(crops))
         return adapter.resampler(local)
 
-    def _unlike(
-        self, batch: Batch, words: Tensor, noisy: Tensor, noise: Tensor, times: Tensor
-    ) -> tuple[Tensor | float, Tensor | float]:
+    def _unlike(self, batch: Batch, words: Tensor, noisy: Tensor, noise: Tensor, times: Tensor) -> tuple[Tensor | float, Tensor | float]:
         """What the identity loss says of told noise, and FAIR where it watches.
 
         0 where there is no such loss, or where pictures show several people.
@@ -419,7 +419,7 @@ def _places(masks: Sequence[np.ndarray | None], device: torch.device) -> Tensor 
 def main(argv: Sequence[str]) -> None:
     """Command line."""
     settings, folder = parse(FactSettings, NAME, SUMMARY, argv)
-    team = assemble()
+    team = assemble(settings.device)
     device = team.device(choose_device(settings))
     networks = networks_of(settings.checkpoint, device)
     encoder = read_encoder(Path(settings.encoder) if settings.encoder else trained("encoder", ENCODER))

@@ -15,6 +15,7 @@ from facechain_ext.engine.checkpoints import write_tensors
 from facechain_ext.engine.int8 import to_int8
 from facechain_ext.errors import BadInput
 from facechain_ext.hosts.standalone.checkpoint import Networks, load_networks
+from facechain_ext.training.captioned import caption_of, pictures_in
 from facechain_ext.training.checkpoint import CHECKPOINT, trained
 from facechain_ext.training.device import send
 from facechain_ext.training.loop import Trainee
@@ -22,8 +23,6 @@ from facechain_ext.training.noise import add_noise, sample, snr_weight
 from facechain_ext.training.pixels import to_pictures, to_tensor
 from facechain_ext.training.tokens import tokens_of
 from facechain_ext.vision.pictures import read
-
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 
 
 class Frozen:
@@ -86,7 +85,7 @@ def noise_error(latents: Tensor, snr: float, tell: Callable[[Tensor, Tensor], Te
 
 def listed(folder: Path) -> list[Path]:
     """Pictures of a folder. BadInput where there are none."""
-    found = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in ENDINGS] if folder.is_dir() else []
+    found = pictures_in(folder) if folder.is_dir() else []
     if not found:
         raise BadInput(f"There are no pictures in {folder}: give a folder with .png or .jpg files.")
     return found
@@ -101,9 +100,8 @@ def squared(path: Path, size: int) -> np.ndarray:
 
 
 def captions_of(paths: Sequence[Path], trigger: str = "") -> list[str]:
-    """The caption beside each picture (same name, .txt), after the trigger word."""
-    said = [path.with_suffix(".txt").read_text(encoding="utf-8").strip() if path.with_suffix(".txt").is_file() else "" for path in paths]
-    return [", ".join(part for part in (trigger, words) if part) for words in said]
+    """The caption beside each picture, after the trigger word. BadInput."""
+    return [", ".join(part for part in (trigger, caption_of(path)) if part) for path in paths]
 
 
 def without_words(tokens: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:

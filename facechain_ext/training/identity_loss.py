@@ -20,15 +20,15 @@ from torch import Tensor, nn
 from facechain_ext.demo.architecture import VAE
 from facechain_ext.engine.checkpoints import read_encoder
 from facechain_ext.engine.encoder import FaceEncoder
-from facechain_ext.errors import BadInput, BadWeights
+from facechain_ext.errors import BadInput
 from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
-from facechain_ext.training.checkpoint import default_folder, load_weights, trained
+from facechain_ext.training.checkpoint import default_folder, fill, load_weights, trained
 from facechain_ext.training.device import choose_device, fused, optimise, pace_of, rate_at, send
 from facechain_ext.training.drawn import DrawnSet, open_drawn
 from facechain_ext.training.encoder import FINISHED as ENCODER
 from facechain_ext.training.frozen import finish, networks_of
-from facechain_ext.training.latents import HEIGHT, open_set
+from facechain_ext.training.latents import HEIGHT, check_drawn, open_set
 from facechain_ext.training.loop import train
 from facechain_ext.training.noise import ALPHAS, STEPS, add_noise, ddim, take_noise
 from facechain_ext.training.resampler import Lessons, look_ahead, means_of, whose
@@ -97,10 +97,7 @@ class IdentityLoss:
         file = Path(path) if path else default_folder(NAME.removeprefix("train-")) / FINISHED
         everybody = whose(drawn)
         made = LatentRecogniser(means_of(encoder, seen, everybody))
-        try:
-            made.load_state_dict(load_weights(file))
-        except RuntimeError as error:
-            raise BadWeights(f"{file} is no recogniser for this face encoder: train one with `{NAME}`.") from error
+        fill(made, load_weights(file), file, f"a recogniser for this face encoder, as `{NAME}` makes it")
         return cls(made.to(encoder.pos_embed.device), everybody)
 
     def __call__(self, latents: Tensor, times: Tensor, rows: np.ndarray, with_face: Tensor) -> tuple[Tensor, Tensor]:
@@ -143,13 +140,13 @@ def trust(times: Tensor) -> Tensor:
 class RecogniserSettings(Common):
     """Settings of a recogniser's training."""
 
-    batch: int = option(64, "latents per step, half of them told by the UNet from noise, half with noise left in them")
+    batch: int = option(64, "latents per step, half of them told by the UNet from noise, half with noise left in them", lowest=2)
     encoder: str = option("", "face encoder; empty: the one train-encoder trained here, else the product's")
     checkpoint: str = option("", "SD1.5 checkpoint, one file; empty: the demo model's, as export-base wrote it here, else the product's")
     drawn: str = option("", "folder of draw-people with single people")
     latents: str = option("", "folder of encode-pictures with latents of the same")
     noise: float = option(0.9, "most noise left in latents, in their own deviations")
-    tested: int = option(200, "people kept out, for the test at every sample sheet")
+    tested: int = option(200, "people kept out, for the test at every sample sheet; 0: none", lowest=0)
 
 
 class RecogniserTrainee:
@@ -161,14 +158,13 @@ class RecogniserTrainee:
         if not settings.drawn or not settings.latents:
             raise BadInput("A recogniser is taught by drawn people and their latents: give --drawn and --latents.")
         drawn, self.set = open_drawn(Path(settings.drawn)), open_set(Path(settings.latents))
-        if self.set.drawn != str(drawn.folder):
-            raise BadInput(f"The latents are not those of {drawn.folder}: give its folder to `encode-pictures --drawn`.")
+        check_drawn(self.set, drawn.folder)
+        everybody = whose(drawn)
         self.networks = networks_of(settings.checkpoint, device)
         encoder = read_encoder(Path(settings.encoder) if settings.encoder else trained("encoder", ENCODER)).to(device)
-        everybody = whose(drawn)
         self.whose = everybody[: self.set.done]
         self.learnt = int((self.whose < self.whose.max() + 1 - settings.tested).sum())
-        if not 0 < self.learnt < len(self.whose):
+        if not self.learnt:
             raise BadInput(f"{settings.latents} has too few people to keep {settings.tested} for the test: encode more, or test fewer.")
         self.network = LatentRecogniser(means_of(encoder, look_ahead(encoder, drawn), everybody)).to(device)
         self.parameters = [*self.network.parameters()]
@@ -224,6 +220,8 @@ class RecogniserTrainee:
     @torch.no_grad()
     def sheet(self) -> None:
         """No picture: of latents of people kept out, how many are nearest to their own embedding among everybody's."""
+        if not self.settings.tested:
+            return
         rows = np.arange(self.learnt, len(self.whose), 2)
         network = LatentRecogniser(self.network.lessons.people).to(self.device)
         network.load_state_dict(self.average.of("recogniser"))

@@ -2,12 +2,11 @@
 
 A set is a folder of latents.npy (float16 [N, 4, H/8, W/8], not scaled), heads.npy (how much of each cell is head, uint8 of 255
 [N, H/8, W/8]), tokens.npy (uint16 [N, 77]) and set.json (how many are done).
-Picture i depends on (seed, i) alone, so an interrupted set is simply continued.
+Picture i depends on (seed, people, i) alone, or is the one in row i of a folder of draw-people: an interrupted set is simply continued.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -24,10 +23,10 @@ from facechain_ext.demo.world.traits import COLOURLESS
 from facechain_ext.errors import BadInput
 from facechain_ext.log import log
 from facechain_ext.training.arguments import Common, option, parse, speak
-from facechain_ext.training.checkpoint import prepare, save_note
+from facechain_ext.training.checkpoint import open_arrays, prepare, read_note, save_note
 from facechain_ext.training.device import choose_device, send
 from facechain_ext.training.drawn import DrawnSet, head_cells, open_drawn
-from facechain_ext.training.people import ALL_STYLES, PAINTED, anyone, pair_picture, picture
+from facechain_ext.training.people import ALL_STYLES, MOST, PAINTED, anyone, pair_picture, picture
 from facechain_ext.training.pixels import to_tensor
 from facechain_ext.training.tokens import LENGTH, joined, tokens_of
 from facechain_ext.training.vae import read_vae
@@ -39,11 +38,11 @@ ARRAYS = ("latents", "heads", "tokens")
 
 @dataclass(frozen=True, kw_only=True)
 class LatentSettings(Common):
-    """Settings of a set of latents; of the common ones seed, batch, autocast, device and threads count."""
+    """Settings of a set of latents; of the common ones seed, batch, autocast, device, threads and log_every count."""
 
-    pictures: int = option(100_000, "how many pictures the set has room for")
-    until: int = option(0, "stop after this many; 0: when full")
-    people: int = option(1, "people in a picture, side by side")
+    pictures: int = option(100_000, "how many pictures the set has room for", lowest=1)
+    until: int = option(0, "stop after this many; 0: when full", lowest=0)
+    people: int = option(1, "people in a picture, side by side", lowest=1, highest=MOST)
     looks: float = option(0.0, "share of captions that also say how people look (hair, glasses, …), as those of real pictures do")
     vae: str = option("", "the VAE's weights, or a checkpoint; empty: those train-vae finished, else the product's")
     drawn: str = option("", "folder of draw-people, whose pictures are encoded; empty: drawn on the fly by one core")
@@ -66,14 +65,38 @@ class LatentSet:
 
 
 def open_set(folder: Path) -> LatentSet:
-    """Open a set for reading."""
+    """Open a set for reading. BadInput where there is none, or a broken one."""
     note = folder / "set.json"
     if not note.exists():
         raise BadInput(f"There are no encoded pictures in {folder}: make them with `encode-pictures` first.")
-    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
-    said = json.loads(note.read_text())
+    said = read_note(note, ("done",))
     more = {key: said[key] for key in ("seed", "people", "drawn") if key in said}
-    return LatentSet(**arrays, done=said["done"], **more)
+    return LatentSet(**open_arrays(folder, ARRAYS, said["done"]), done=said["done"], **more)
+
+
+def enough(latents: LatentSet, pictures: int) -> LatentSet:
+    """The same set. BadInput where it has fewer than so many pictures."""
+    if latents.done < pictures:
+        raise BadInput(f"Only {latents.done} pictures are encoded: give --pictures {latents.done}, or encode more.")
+    return latents
+
+
+def check_drawn(latents: LatentSet, drawn: Path | None, flag: str = "--drawn") -> None:
+    """BadInput where latents are not those of a folder of draw-people, however its path is written; None: they are to be of no such folder.
+
+    flag: the option that gives it. What was drawn on the fly can be drawn again by its number; whom a folder's pictures show, only the
+    folder knows.
+    """
+    if drawn is None:
+        if latents.drawn:
+            raise BadInput(f"The latents are those of {latents.drawn}, which alone knows whom they show: give it with {flag}.")
+    elif not latents.drawn or _resolved(latents.drawn) != _resolved(drawn):
+        raise BadInput(f"The latents are not those of {drawn}: give its folder to `encode-pictures --drawn`.")
+
+
+def _resolved(folder: str | Path) -> str:
+    """A folder's path, the same however it is written."""
+    return str(Path(folder).resolve())
 
 
 def encode(settings: LatentSettings, folder: Path) -> None:
@@ -137,7 +160,7 @@ def drawing_of(seed: int, people: int, number: int) -> Drawing:
 
 def _facts(settings: LatentSettings) -> dict[str, object]:
     facts: dict[str, object] = {"seed": settings.seed, "people": settings.people, "vae": settings.vae}
-    more = {"drawn": settings.drawn, "looks": settings.looks}
+    more = {"drawn": settings.drawn and _resolved(settings.drawn), "looks": settings.looks}
     return facts | {key: value for key, value in more.items() if value}
 
 
@@ -145,9 +168,11 @@ def _open_or_make(settings: LatentSettings, folder: Path) -> tuple[list[np.memma
     prepare(folder)
     note = folder / "set.json"
     if note.exists():
-        kept = json.loads(note.read_text())
-        if {key: value for key, value in kept.items() if key != "done"} != _facts(settings):
+        kept = read_note(note, ("done",))
+        begun = {key: _resolved(value) if key == "drawn" else value for key, value in kept.items() if key != "done"}
+        if begun != _facts(settings):
             raise BadInput(f"The pictures in {folder} were made with other settings: choose another --folder.")
+        open_arrays(folder, ARRAYS, kept["done"])
         arrays = [np.lib.format.open_memmap(folder / f"{name}.npy", "r+") for name in ARRAYS]
         if len(arrays[0]) != settings.pictures:
             raise BadInput(

@@ -15,7 +15,7 @@ from facechain_ext.demo.world import Drawing, person
 from facechain_ext.demo.world.traits import STYLES
 from facechain_ext.training.arguments import Common, option
 from facechain_ext.training.average import Average
-from facechain_ext.training.checkpoint import load_weights
+from facechain_ext.training.checkpoint import fill, load_weights
 from facechain_ext.training.device import fused, optimise, rate_at
 from facechain_ext.training.people import ALL_STYLES, TESTED, picture
 from facechain_ext.training.pixels import to_tensor
@@ -30,12 +30,12 @@ See = Callable[[Drawing, np.random.Generator, bool], np.ndarray]
 class LikenessSettings(Common):
     """Settings of a recogniser's training; `batch` counts people."""
 
-    pictures: int = option(4, "pictures of each person in a batch")
+    pictures: int = option(4, "pictures of each person in a batch", lowest=2)
     scale: float = option(20.0, "scale of the cosines")
     margin: float = option(0.15, "margin between people")
     traits: float = option(0.5, "weight of reading the traits by name")
     begin: str = option("", "weights to begin with, as this training wrote them; empty: fresh ones")
-    tested: int = option(100, "people in the test of every sample sheet; 0 for none")
+    tested: int = option(100, "people in the test of every sample sheet; 0 for none", lowest=0)
 
 
 class LikenessTrainee:
@@ -48,15 +48,15 @@ class LikenessTrainee:
         self.settings, self.device, self.build, self.people, self.see = settings, device, build, people, see
         self.network, self.head = build().to(device), TraitHead(width).to(device)
         if settings.begin:
-            self.begin(load_weights(Path(settings.begin)))
+            self.begin(load_weights(Path(settings.begin)), settings.begin)
         self.parameters = [*self.network.parameters(), *self.head.parameters()]
         self.optimiser = torch.optim.AdamW(self.parameters, lr=settings.rate, weight_decay=0.02, fused=fused(device))
         self.average = Average({"network": self.network}, settings.decay)
         self.ceiling = 0.0
 
-    def begin(self, weights: Mapping[str, Tensor]) -> None:
-        """Take the network's weights from a file of `weights`."""
-        self.network.load_state_dict(weights)
+    def begin(self, weights: Mapping[str, Tensor], source: str) -> None:
+        """Take the network's weights from a file of `weights`. BadWeights."""
+        fill(self.network, weights, source, "what this training wrote")
 
     def step(self, number: int, rng: np.random.Generator) -> Mapping[str, float | Tensor]:
         settings = self.settings

@@ -10,7 +10,7 @@ import csv
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -106,9 +106,12 @@ def _steps(
         curve.add(values)
         if done % pace.log_every == 0 or done == pace.steps:
             curve.write(done)
-        if done % pace.sheet_every == 0 or done == pace.steps:
+        shown = done % pace.sheet_every == 0 or done == pace.steps
+        if shown:
+            _keep(trainee, folder, settings, done)  # whatever becomes of the sheet, what was learnt is there
             _write_sheet(trainee, folder, done)
-        if time.monotonic() - saved > pace.save_seconds:
+        # What a sheet measures is part of the state too; the last step's is kept by whoever called.
+        if done < pace.steps and (shown or time.monotonic() - saved > pace.save_seconds):
             _keep(trainee, folder, settings, done)
             saved = time.monotonic()
     return done
@@ -158,21 +161,18 @@ def open_board(folder: Path, done: int) -> Board | None:
 
 
 class _Curve:
-    """The CSV log, and TensorBoard's where that is installed: means since the last row. What is after the step a run goes on from goes."""
+    """The CSV log, and TensorBoard's where that is installed: means since the last row. What is after the step a run goes on from goes.
+
+    A training that goes on with a later version may log more than it began with: then the file gets those columns too.
+    """
 
     def __init__(self, folder: Path, done: int) -> None:
         path, self.board = folder / LOG, open_board(folder, done)
         self.path, self.count, self.since = path, 0, time.monotonic()
         self.sums: dict[str, float | Tensor] = {}
-        rows = list(csv.DictReader(path.open(newline=""))) if path.exists() else []
-        kept = [row for row in rows if int(row["step"]) <= done]
-        partial = path.with_name(path.name + ".partial")
-        with partial.open("w", newline="") as file:
-            if kept:
-                writer = csv.DictWriter(file, list(kept[0]))
-                writer.writeheader()
-                writer.writerows(kept)
-        os.replace(partial, path)
+        kept = [row for row in _read_rows(path) if int(row["step"]) <= done]
+        self.columns = list(kept[0]) if kept else []
+        _write_rows(path, self.columns, kept)
 
     def __enter__(self) -> _Curve:
         self.file = self.path.open("a", newline="")
@@ -194,13 +194,41 @@ class _Curve:
         now = time.monotonic()
         row = {"step": step, **{key: round(float(value) / self.count, 6) for key, value in self.sums.items()}}
         row["seconds_per_step"] = round((now - self.since) / self.count, 4)
-        writer = csv.DictWriter(self.file, list(row))
-        if self.file.tell() == 0:
-            writer.writeheader()
-        writer.writerow(row)
+        self._widen(row)
+        csv.DictWriter(self.file, self.columns).writerow(row)
         self.file.flush()
         if self.board is not None:
             for key in row.keys() - {"step"}:
                 self.board.add_scalar(key, row[key], step)
         log.info("%s", "  ".join(f"{key} {value}" for key, value in row.items()))
         self.sums, self.count, self.since = {}, 0, now
+
+    def _widen(self, row: Mapping[str, Any]) -> None:
+        """Give the file the columns of a row that it lacks."""
+        more = [key for key in row if key not in self.columns]
+        if not more:
+            return
+        self.columns += more
+        self.file.close()
+        _write_rows(self.path, self.columns, _read_rows(self.path))
+        self.file = self.path.open("a", newline="")
+
+
+def _read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a log; without what is behind the last column, and without rows that do not tell their step."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        rows = [{key: value or "" for key, value in row.items() if key is not None} for row in csv.DictReader(file)]
+    return [row for row in rows if row.get("step", "").isdecimal()]
+
+
+def _write_rows(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
+    """Write a log anew, whole or not at all; where there are no columns it is empty."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", newline="") as file:
+        if columns:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(rows)
+    os.replace(partial, path)

@@ -22,6 +22,7 @@ from facechain_ext.errors import BadInput
 from facechain_ext.training.checkpoint import default_folder, prepare
 
 SOURCE = Path(__file__).with_name("narrow.cpp")
+CPU = Path("/proc/cpuinfo")
 WIDTHS = (4, 8, 12)
 # Not -ffast-math as a whole: with it g++ links what switches denormal numbers off in the whole process that loads the kernel.
 FAST = ("-fassociative-math", "-freciprocal-math", "-ffinite-math-only", "-fno-signed-zeros", "-fno-trapping-math", "-fno-math-errno")
@@ -47,12 +48,19 @@ def use_narrow_heads() -> None:
     torch.nn.functional.scaled_dot_product_attention = attention
 
 
+def cpu() -> str:
+    """What this CPU can do: a cache folder that several machines share must not hand one the kernel of another."""
+    told = CPU.read_text(errors="replace").splitlines() if CPU.is_file() else []
+    flags = next((line for line in told if line.startswith(("flags", "Features"))), "")
+    return " ".join((torch.backends.cpu.get_cpu_capability(), *sorted(flags.split())))
+
+
 @lru_cache(maxsize=1)
 def compiled() -> ctypes.CDLL:
     """The kernel, compiled once and kept in the user's cache folder. BadInput."""
     if not possible():
         raise BadInput("--narrow needs a CPU with AVX2 or AVX-512 and the compiler g++: leave it out here.")
-    recipe = SOURCE.read_bytes() + " ".join((*FLAGS, torch.__version__)).encode()
+    recipe = SOURCE.read_bytes() + " ".join((*FLAGS, torch.__version__, cpu())).encode()
     target = default_folder("kernels") / f"narrow-{hashlib.sha256(recipe).hexdigest()[:12]}.so"
     if not target.exists():
         prepare(target.parent)

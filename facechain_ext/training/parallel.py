@@ -20,8 +20,9 @@ from facechain_ext.engine.adapter import AdapterSizes
 from facechain_ext.engine.checkpoints import RESAMPLER, read_tensors
 from facechain_ext.engine.injection import Call, Calls, Conditioned, Observe, grid_of
 from facechain_ext.engine.resampler import Resampler, ResamplerSizes
-from facechain_ext.engine.sites import LEVELS, find_sites
-from facechain_ext.errors import BadWeights
+from facechain_ext.engine.sites import LEVELS, Sites, find_sites
+from facechain_ext.errors import BadWeights, UnsupportedModel
+from facechain_ext.training.checkpoint import fill
 
 LAYERS = "parallel."
 
@@ -52,6 +53,12 @@ class ParallelAdapter(nn.Module):
         self.fingerprint = ""
         self.resampler = Resampler(sizes.resampler)
         self.layers = nn.ModuleList(ParallelLayer(channels, sizes.resampler.out_dim) for channels in sizes.channels)
+
+    def check_fits(self, sites: Sites) -> None:
+        """UnsupportedModel where the UNet's widths are others."""
+        found = (sites.channels, sites.context)
+        if found != (self.sizes.channels, self.sizes.resampler.out_dim):
+            raise UnsupportedModel("The parallel adapter was trained on a checkpoint of other widths: give one of this checkpoint's.")
 
     def each(self) -> Iterator[ParallelLayer]:
         """The layers in order of execution, typed."""
@@ -112,15 +119,17 @@ def parallel_tensors(adapter: ParallelAdapter) -> dict[str, Tensor]:
 def read_parallel(path: Path) -> ParallelAdapter:
     """Read what a training with --parallel wrote. BadWeights where it is something else."""
     tensors, metadata = read_tensors(path)
-    if f"{LAYERS}0.to_k.weight" not in tensors:
+    needed = [f"{LAYERS}{site}.to_k.weight" for site in range(len(LEVELS))]
+    needed += [RESAMPLER + key for key in ("latents", "proj_in.weight", "proj_out.weight", "layers.0.0.to_q.weight", "layers.0.1.1.weight")]
+    if any(key not in tensors for key in needed):
         raise BadWeights(f"{path.name} is no parallel adapter: give a file that train-fact --parallel wrote.")
     resampler, layers = _part(tensors, RESAMPLER), _part(tensors, LAYERS)
     heads = metadata.get("resampler_heads", "")
     sizes = ResamplerSizes.of(resampler, int(heads) if heads.isdigit() else None)
     channels = tuple(layers[f"{site}.to_k.weight"].shape[0] for site in range(len(LEVELS)))
     adapter = ParallelAdapter(AdapterSizes(resampler=sizes, channels=channels))
-    adapter.resampler.load_state_dict(resampler)
-    adapter.layers.load_state_dict(layers)
+    fill(adapter.resampler, resampler, path, "a whole parallel adapter")
+    fill(adapter.layers, layers, path, "a whole parallel adapter")
     return adapter.eval().requires_grad_(False)
 
 

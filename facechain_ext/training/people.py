@@ -20,6 +20,8 @@ TESTED = range(3_000_000, 3_001_000)
 """Seen by no training: the figures are theirs."""
 
 ALL_STYLES = STYLES + EXTRA_STYLES
+MOST = 4
+"""People for whom there is room in one picture."""
 
 
 def picture(number: int, rng: np.random.Generator, styles: Sequence[str] = STYLES, **fixed: Any) -> Drawing:

@@ -31,7 +31,7 @@ FINISHED = "reader.safetensors"
 class ReaderSettings(Common):
     """Settings of the reader's training."""
 
-    tested: int = option(200, "unseen pictures in the test of every sample sheet; 0 for none")
+    tested: int = option(200, "unseen pictures in the test of every sample sheet; 0 for none", lowest=0)
 
 
 class ReaderTrainee:

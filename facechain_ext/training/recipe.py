@@ -19,7 +19,7 @@ from pathlib import Path
 from facechain_ext.demo.model import TRAINED
 from facechain_ext.errors import BadInput
 from facechain_ext.log import log
-from facechain_ext.training.arguments import option, parse, speak
+from facechain_ext.training.arguments import Limited, option, parse, speak
 from facechain_ext.training.checkpoint import prepare, save_note
 from facechain_ext.training.loop import LOG
 
@@ -34,15 +34,11 @@ Value = str | int | float | bool
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemoSettings:
+class DemoSettings(Limited):
     """What is trained, and for how long."""
 
     recipe: str = option("auto", "cpu, gpu, or a recipe's file; auto: gpu where there is CUDA")
-    minutes: float = option(0.0, "what the timed stages take together; 0: as the recipe says")
-
-    def __post_init__(self) -> None:
-        if self.minutes < 0:
-            raise BadInput(f"--minutes is {self.minutes}: it cannot be negative.")
+    minutes: float = option(0.0, "what the timed stages take together; 0: as the recipe says", lowest=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,15 +69,22 @@ def read_recipe(path: Path) -> list[Stage]:
         raise BadInput(f"{path} is no recipe ({error}): give a list of stages with name, command, options and minutes.") from error
     before: dict[str, Path] = {"weights": TRAINED}
     for stage in stages:
-        if stage.command not in COMMANDS or stage.command == NAME:
-            raise BadInput(f"The stage {stage.name!r} of {path} asks for {stage.command!r}: that is no training.")
-        if not isinstance(stage.options, dict) or Path(stage.name).name != stage.name:
+        if not _can_be_a_folder(stage.name) or not isinstance(stage.options, dict):
             raise BadInput(f"The stage {stage.name!r} of {path} needs a name that can be a folder's, and options by name.")
+        if isinstance(stage.minutes, bool) or not isinstance(stage.minutes, (int, float)) or not 0 <= stage.minutes < float("inf"):
+            raise BadInput(f"The stage {stage.name!r} of {path} has {stage.minutes!r} minutes: give a number, 0 or more.")
+        if not isinstance(stage.command, str) or stage.command not in COMMANDS or stage.command == NAME:
+            raise BadInput(f"The stage {stage.name!r} of {path} asks for {stage.command!r}: that is no training.")
         if stage.name in before:
             raise BadInput(f"Two stages of {path} are called {stage.name!r}: give one of them another name.")
         arguments(stage, before)
         before[stage.name] = path.parent / stage.name
     return stages
+
+
+def _can_be_a_folder(name: object) -> bool:
+    """Whether a stage can have a folder of this name, beside the recipe's note."""
+    return isinstance(name, str) and name not in ("", ".", "..", NOTE) and "/" not in name and Path(name).name == name
 
 
 def arguments(stage: Stage, folders: Mapping[str, Path]) -> list[str]:

@@ -29,7 +29,7 @@ from facechain_ext.training.arguments import Common, identity_of, option, parse,
 from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import save_array, trained
 from facechain_ext.training.device import choose_device, fused, optimise, pace_of, rate_at, send
-from facechain_ext.training.drawn import DrawnSet, open_drawn
+from facechain_ext.training.drawn import DrawnSet, check_alone, open_drawn
 from facechain_ext.training.encoder import FINISHED as ENCODER
 from facechain_ext.training.loop import train
 from facechain_ext.training.muon import MuonAndAdamW
@@ -99,7 +99,8 @@ def means_of(encoder: FaceEncoder, tokens: np.ndarray, who: np.ndarray, batch: i
 
 
 def whose(drawn: DrawnSet) -> np.ndarray:
-    """Of every face of a set of single people, whose it is, from 0 [N]."""
+    """Of every face of a set of single people, whose it is, from 0 [N]. BadInput where its pictures show several."""
+    check_alone(drawn)
     return drawn.who[: drawn.done, 0] - PAINTED.start
 
 
@@ -107,13 +108,13 @@ def whose(drawn: DrawnSet) -> np.ndarray:
 class ResamplerSettings(Common):
     """Settings of a resampler's lessons."""
 
-    batch: int = option(64, "faces per step")
+    batch: int = option(64, "faces per step", lowest=1)
     begin: str = option("", "adapter whose resampler is taught, its gates stay; empty: the one train-fact trained here, else the product's")
     encoder: str = option("", "face encoder; empty: the one train-encoder trained here, else the product's")
     drawn: str = option("", "folder of draw-people with single people")
     muon: float = option(0.7, "size of Muon's steps in multiples of the rate (AdamW's are 0.2) for the resampler's matrices")
     anchor: float = option(0.1, "weight of staying near the tokens it said before, to which the gates listen")
-    tested: int = option(200, "people kept out of the lessons, for the test at every sample sheet")
+    tested: int = option(200, "people kept out of the lessons, for the test at every sample sheet; 0: none", lowest=0)
 
 
 class ResamplerTrainee:
@@ -125,10 +126,11 @@ class ResamplerTrainee:
         if not settings.drawn:
             raise BadInput("A resampler is taught by drawn people: give --drawn.")
         drawn = open_drawn(Path(settings.drawn))
+        self.whose = whose(drawn)
         encoder = read_encoder(Path(settings.encoder) if settings.encoder else trained("encoder", ENCODER)).to(device)
-        self.kept, self.whose = look_ahead(encoder, drawn), whose(drawn)
+        self.kept = look_ahead(encoder, drawn)
         self.learnt = int((self.whose < self.whose.max() + 1 - settings.tested).sum())
-        if not 0 < self.learnt < len(self.kept):
+        if not self.learnt:
             raise BadInput(f"{settings.drawn} has too few people to keep {settings.tested} for the test: draw more, or test with fewer.")
         self.adapter = read_adapter(Path(settings.begin) if settings.begin else trained("fact", FINISHED)).to(device)
         self.before = copy.deepcopy(self.adapter.resampler).requires_grad_(False)
@@ -186,6 +188,8 @@ class ResamplerTrainee:
     @torch.no_grad()
     def sheet(self) -> None:
         """No picture: of people kept out, how many tokens of a face are nearest to their own embedding among everybody's."""
+        if not self.settings.tested:
+            return
         rows, resampler = np.arange(self.learnt, len(self.kept), 4), self.taught().resampler
         self.unseen = float(self.lessons.loss(resampler(self._faces(rows)), self.whose[rows])[1])
 

@@ -23,7 +23,7 @@ from facechain_ext.hosts.standalone.checkpoint import Networks
 from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import CHECKPOINT
-from facechain_ext.training.device import choose_device, fused, optimise, pace_of, rate_at
+from facechain_ext.training.device import choose_device, fused, lay_out, optimise, pace_of, rate_at
 from facechain_ext.training.drawn import open_drawn
 from facechain_ext.training.frozen import Frozen, captions_of, finish, listed, networks_of, noise_error, squared, without_words
 from facechain_ext.training.latents import HEIGHT
@@ -41,14 +41,14 @@ class StyleSettings(Common):
     """Settings of a style LoRA's training."""
 
     rate: float = option(1e-4, "highest learning rate; cosine to a twentieth of it")
-    batch: int = option(4, "pictures per step")
-    checkpoint: str = option("", "SD1.5 checkpoint, one file; empty: the demo model's, as export-base wrote it")
+    batch: int = option(4, "pictures per step", lowest=1)
+    checkpoint: str = option("", "SD1.5 checkpoint, one file; empty: the demo model's, as export-base wrote it here, else the product's")
     data: str = option("", "folder of pictures, each with a caption in a .txt of the same name beside it")
     trigger: str = option("", "word before every caption")
     style: str = option("", "instead of a folder: a drawn style", ("", *EXTRA_STYLES))
     drawn: str = option("", "drawn style: folder of draw-people that has it; empty: drawn on the fly by one core")
-    size: int = option(512, "side of the folder's pictures in pixels, a multiple of 8")
-    rank: int = option(32, "rank of the changes")
+    size: int = option(512, "side of the folder's pictures in pixels, a multiple of 8", lowest=8, multiple=8)
+    rank: int = option(32, "rank of the changes", lowest=1)
     drop: float = option(0.1, "share of captions left out")
     snr: float = option(0.0, "cap of the signal-to-noise weight (min-SNR); 0: every step of the noise weighs the same")
 
@@ -56,6 +56,10 @@ class StyleSettings(Common):
         super().__post_init__()
         if bool(self.data) == bool(self.style):
             raise BadInput("Give either --data with a folder of pictures, or --style with a drawn style.")
+        if self.drawn and not self.style:
+            raise BadInput("--drawn has pictures of a drawn style, --data gives others: leave one of the two out.")
+        if self.trigger and self.style:
+            raise BadInput("--trigger goes before the captions of --data; a drawn style has words of its own: leave it out.")
 
 
 class LowRank(nn.Module):
@@ -78,6 +82,7 @@ class StyleTrainee:
     def __init__(self, settings: StyleSettings, device: torch.device, networks: Networks) -> None:
         torch.manual_seed(settings.seed)
         self.settings, self.device, self.frozen = settings, device, Frozen(networks)
+        lay_out(networks.unet, settings)
         self.layers = {kohya_name(path): layer for path, layer in targets(networks.unet)}
         made = {name: LowRank(layer.in_features, layer.out_features, settings.rank) for name, layer in self.layers.items()}
         self.changes = nn.ModuleDict(made).to(device)

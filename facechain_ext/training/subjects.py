@@ -12,9 +12,9 @@ import numpy as np
 from facechain_ext.demo.world import Drawing, Identity, appearance, draw, scene
 from facechain_ext.demo.world.traits import STYLES
 from facechain_ext.errors import BadInput
-from facechain_ext.training.drawn import DrawnSet, alone, open_drawn
+from facechain_ext.training.drawn import DrawnSet, alone, check_alone, open_drawn
 from facechain_ext.training.encoder import head_crop
-from facechain_ext.training.latents import LatentSet, drawing_of, open_set
+from facechain_ext.training.latents import LatentSet, check_drawn, drawing_of, enough, open_set
 from facechain_ext.training.people import ALL_STYLES, PAINTED, TESTED, anyone, photo, picture
 from facechain_ext.training.tokens import tokens_of
 
@@ -117,19 +117,23 @@ class DrawnPeople:
 class StoredPeople(DrawnPeople):
     """The demo world from sets of draw-people and their latents: nothing is drawn during the training."""
 
-    def __init__(self, drawn: DrawnSet, singles: LatentSet, pairs: tuple[DrawnSet, LatentSet] | None = None) -> None:
-        """drawn, singles: pictures of one person each; pairs: of several of the same people. BadInput where they do not belong together."""
-        super().__init__(singles, pairs[1] if pairs else None)
+    def __init__(self, drawn: DrawnSet, singles: LatentSet, pairs: tuple[DrawnSet, LatentSet] | None = None, pictures: int = 0) -> None:
+        """drawn, singles: pictures of one person each; pairs: of several of the same people. BadInput where they do not belong together.
+
+        pictures: how many of the singles to use; 0: all.
+        """
+        super().__init__(singles, pairs[1] if pairs else None, pictures)
+        check_alone(drawn)
         self.drawn, self.sets = drawn, {False: (drawn, singles), True: pairs or (drawn, singles)}
-        for pictures, latents in self.sets.values():
-            if latents.drawn != str(pictures.folder):
-                raise BadInput(f"The latents are not those of {pictures.folder}: give its folder to `encode-pictures --drawn`.")
+        for kept, latents in self.sets.values():
+            check_drawn(latents, kept.folder)
         if pairs and pairs[0].identities * drawn.each > drawn.done:
             raise BadInput(f"{pairs[0].folder} shows people whom {drawn.folder} lacks: draw both with the same --identities.")
 
     def example(self, rng: np.random.Generator, references: int, shuffle: float, paired: bool) -> Example:
         pictures, latents = self.sets[paired]
-        row = int(rng.integers(min(pictures.done, latents.done)))
+        most = min(pictures.done, latents.done)
+        row = int(rng.integers(min(self.pictures or most, most)))
         height, width = pictures.heads.shape[1:]
         places = squares(pictures.people, height, width)
         people = []
@@ -165,13 +169,10 @@ def squares(count: int, height: int, width: int) -> Sequence[np.ndarray | None]:
 def source_of(settings: FactSettings, folder: Path) -> Source:
     """Drawn people, or the dataset folder. BadInput where there is nothing."""
     if not settings.data:
-        singles, pairs = (open_set(Path(path)) if path else None for path in (settings.latents, settings.pairs))
-        if settings.drawn:
-            if singles is None or bool(pairs) != bool(settings.drawn_pairs):
-                raise BadInput("--drawn needs --latents beside it, and --drawn-pairs where there is --pairs.")
-            both = (open_drawn(Path(settings.drawn_pairs)), pairs) if pairs else None
-            return StoredPeople(open_drawn(Path(settings.drawn)), singles, both)
-        return DrawnPeople(_enough(singles, settings.pictures), pairs, settings.pictures)
+        return _drawn_source(settings)
+    beside = [name for name in ("latents", "drawn", "drawn_pairs", "pairs", "pictures", "tested") if getattr(settings, name)]
+    if beside:
+        raise BadInput(f"--data gives a dataset, --{beside[0].replace('_', '-')} is about drawn people: leave one of the two out.")
     from facechain_ext.faces.choose import ModelFolders, analyser
     from facechain_ext.training.dataset import FolderPeople
 
@@ -182,7 +183,19 @@ def source_of(settings: FactSettings, folder: Path) -> Source:
     return FolderPeople(Path(settings.data), folder / "prepared", settings.size, eyes, settings.shuffle)
 
 
-def _enough(singles: LatentSet | None, pictures: int) -> LatentSet | None:
-    if singles is not None and singles.done < pictures:
-        raise BadInput(f"Only {singles.done} pictures are encoded: give --pictures {singles.done}, or encode more.")
-    return singles
+def _drawn_source(settings: FactSettings) -> DrawnPeople:
+    """Drawn people, kept ones where there are such. BadInput for sets that do not belong together."""
+    singles, pairs = (open_set(Path(path)) if path else None for path in (settings.latents, settings.pairs))
+    if singles is not None:
+        enough(singles, settings.pictures)
+    if settings.drawn:
+        if singles is None or bool(pairs) != bool(settings.drawn_pairs):
+            raise BadInput("--drawn needs --latents beside it, and --drawn-pairs where there is --pairs.")
+        both = (open_drawn(Path(settings.drawn_pairs)), pairs) if pairs else None
+        return StoredPeople(open_drawn(Path(settings.drawn)), singles, both, settings.pictures)
+    if settings.drawn_pairs:
+        raise BadInput("--drawn-pairs shows couples of the people in --drawn: give that too, or leave it out.")
+    for latents, flag in ((singles, "--drawn"), (pairs, "--drawn-pairs, beside --drawn")):
+        if latents is not None:
+            check_drawn(latents, None, flag)
+    return DrawnPeople(singles, pairs, settings.pictures)

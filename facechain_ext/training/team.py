@@ -65,12 +65,15 @@ class Team:
 ALONE = Team()
 
 
-def assemble() -> Team:
-    """The team this process was started in (by torchrun, or on GPUs `accelerate launch`), or this process alone. MissingPackage."""
+def assemble(device: str = "auto") -> Team:
+    """The team this process was started in (by torchrun, or on GPUs `accelerate launch`), or this process alone. MissingPackage.
+
+    device: the one asked for; cpu keeps the team off the GPUs.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return ALONE
     try:
         from accelerate import Accelerator
     except ImportError as error:
         raise MissingPackage("Training with several processes needs accelerate: install it, or start one process.") from error
-    return Team(Accelerator(cpu=not torch.cuda.is_available()))
+    return Team(Accelerator(cpu=device == "cpu" or not torch.cuda.is_available()))

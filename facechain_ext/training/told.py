@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from facechain_ext.demo.judge import Judge, view
-from facechain_ext.demo.model import TRAINED
-from facechain_ext.training.checkpoint import load_weights
+from facechain_ext.demo.judge import read_judge, view
 from facechain_ext.training.encoder import head_crop
 from facechain_ext.training.judge import seen
 from facechain_ext.training.likeness import embed, gallery_of
@@ -20,8 +18,7 @@ class Told:
 
     def __init__(self, count: int) -> None:
         people = TESTED[:count]
-        self.judge = Judge()
-        self.judge.load_state_dict(load_weights(TRAINED / "judge.safetensors"))
+        self.judge = read_judge()
         self.gallery = gallery_of(self.judge, seen, people)
         rngs = [np.random.default_rng((11, number)) for number in people]
         drawn = [photo(number, rng) for number, rng in zip(people, rngs, strict=True)]

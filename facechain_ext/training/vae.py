@@ -20,13 +20,12 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
 from facechain_ext.demo.architecture import VAE
-from facechain_ext.demo.model import TRAINED
 from facechain_ext.demo.world.traits import STYLES
 from facechain_ext.errors import BadInput
 from facechain_ext.hosts.standalone.checkpoint import load_networks
 from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
-from facechain_ext.training.checkpoint import CHECKPOINT, default_folder, load_weights, save_weights, trained
+from facechain_ext.training.checkpoint import CHECKPOINT, default_folder, fill, load_weights, save_weights, trained
 from facechain_ext.training.device import choose_device, fused, keep_order, optimise, pace_of, rate_at, send
 from facechain_ext.training.drawn import DrawnSet, open_drawn
 from facechain_ext.training.frozen import Frozen
@@ -37,7 +36,6 @@ from facechain_ext.training.pixels import CELL, to_pictures, to_tensor
 from facechain_ext.training.team import ALONE, Team, assemble
 from facechain_ext.training.tokens import tokens_of
 
-JUDGE = TRAINED / "judge.safetensors"
 VAGUE = 300
 """Steps of the noise, of 1,000, from which --vague has latents finished: at the last of them two fifths are noise."""
 FINISHED = "vae.safetensors"
@@ -52,9 +50,14 @@ SHOWN_STYLES = (*STYLES, *ALL_STYLES)
 class VaeSettings(Common):
     """Settings of the VAE's training."""
 
-    crop: int = option(128, "side of the crops in pixels, a multiple of 8; group norms want whole pictures, flat crops tell them nothing")
+    crop: int = option(
+        128,
+        "side of the crops in pixels, a multiple of 8; group norms want whole pictures, flat crops tell them nothing",
+        lowest=8,
+        multiple=8,
+    )
     shrink: int = option(
-        1, "pictures are shrunk by this factor before they are cropped: colours are learnt sooner from small whole pictures"
+        1, "pictures are shrunk by this factor before they are cropped: colours are learnt sooner from small whole pictures", lowest=1
     )
     drawn: str = option("", "folders of draw-people, joined by commas, every style as often; empty: drawn on the fly by one core")
     begin: str = option("", "weights to begin with: of a run with smaller pictures, or the finished ones for --decoder")
@@ -65,17 +68,25 @@ class VaeSettings(Common):
     )
     edges: float = option(0.5, "weight of the error of horizontal and vertical differences")
     heads: float = option(3.0, "how many times as much an error in somebody's head counts")
-    tested: int = option(0, "people by whom the judge says, at every sample sheet, what is left of them; 0 for none")
+    tested: int = option(0, "people by whom the judge says, at every sample sheet, what is left of them; 0 for none", lowest=0)
     kl: float = option(5e-6, "weight of the KL term, summed over a picture")
     widths: str = option("", "channels of the four levels, all the same, as 16,16,16,16; empty: the demo model's")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        given = self.widths.split(",")
-        if self.widths and (len(given) != 4 or len(set(given)) > 1 or not given[0].isdigit() or int(given[0]) % 4):
-            raise BadInput(f"--widths is {self.widths!r}: give the same multiple of 4 four times, as 16,16,16,16.")
+        if self.widths and not _suits(self.widths.split(",")):
+            said = "give the same multiple of 4 four times, as 16,16,16,16; above 32 a multiple of 32"
+            raise BadInput(f"--widths is {self.widths!r}: {said}.")
         if self.vague and not self.decoder:
             raise BadInput("--vague makes latents vague, from which an encoder would learn nonsense: give --decoder beside it.")
+
+
+def _suits(widths: Sequence[str]) -> bool:
+    """Whether a VAE can have these channels: four times the same, and as many in each of at most 32 groups of a norm."""
+    if len(widths) != 4 or len(set(widths)) > 1 or not (widths[0].isascii() and widths[0].isdigit()):
+        return False
+    width = int(widths[0])
+    return width > 0 and width % (4 if width <= 32 else 32) == 0
 
 
 def shares_of(drawn: Sequence[DrawnSet]) -> np.ndarray:
@@ -104,7 +115,7 @@ def read_vae(given: str) -> AutoencoderKL:
     if any(key.startswith("first_stage_model.") for key in tensors):
         return load_networks(path, torch.device("cpu"), torch.float32).vae
     vae = build_vae()
-    vae.load_state_dict(tensors)
+    fill(vae, tensors, path, "a VAE of the demo model's widths")
     return vae.eval()
 
 
@@ -117,8 +128,10 @@ class VaeTrainee:
         self.vae = build_vae(settings.widths).to(device)
         if device.type == "cpu":
             keep_order(self.vae)
-        if settings.begin:
-            self.vae.load_state_dict(read_vae(settings.begin).state_dict() if not settings.widths else load_weights(Path(settings.begin)))
+        if settings.begin and settings.widths:
+            fill(self.vae, load_weights(Path(settings.begin)), settings.begin, f"a VAE of the widths {settings.widths}")
+        elif settings.begin:
+            self.vae.load_state_dict(read_vae(settings.begin).state_dict())
         else:
             begin_with_colours(self.vae)
         if settings.decoder:
@@ -221,7 +234,8 @@ class VaeTrainee:
 def through(vae: AutoencoderKL, pictures: np.ndarray, autocast: bool = False) -> np.ndarray:
     """Pictures RGB uint8 [B, H, W, 3] as they come back from their latents."""
     with torch.autocast(vae.device.type, torch.bfloat16, enabled=autocast):
-        return to_pictures(vae.decode(vae.encode(to_tensor(pictures).to(vae.device)).latent_dist.mean).sample)
+        seen = to_tensor(pictures).to(vae.device, vae.dtype)
+        return to_pictures(vae.decode(vae.encode(seen).latent_dist.mean).sample)
 
 
 def told_apart(vae: AutoencoderKL, people: Sequence[int], autocast: bool = False, judge: nn.Module | None = None) -> float:
@@ -229,13 +243,11 @@ def told_apart(vae: AutoencoderKL, people: Sequence[int], autocast: bool = False
 
     judge: another than the one that comes with the product.
     """
-    from facechain_ext.demo.judge import Judge, view
+    from facechain_ext.demo.judge import read_judge, view
     from facechain_ext.training.likeness import GALLERY, embed
     from facechain_ext.training.recognition import rank_first
 
-    if judge is None:
-        judge = Judge()
-        judge.load_state_dict(load_weights(JUDGE))
+    judge = judge or read_judge()
     queries, galleries = [], []
     for number in people:
         rng = np.random.default_rng((5, number))
@@ -377,7 +389,7 @@ def finish(trainee: VaeTrainee, folder: Path) -> None:
 def main(argv: Sequence[str]) -> None:
     """Command line."""
     settings, folder = parse(VaeSettings, NAME, SUMMARY, argv)
-    team = assemble()
+    team = assemble(settings.device)
     trainee = VaeTrainee(settings, team.device(choose_device(settings)), team)
     train(trainee, folder, identity_of(settings) | team.stated, settings.seed, pace_of(settings), team)
     if team.first:

@@ -102,6 +102,24 @@ def test_several_processes_paint_the_same(monkeypatch, tmp_path: Path):
         pair.close()
 
 
+def test_a_parallel_adapter_has_the_unets_numbers(monkeypatch):
+    """On a GPU they are of half precision; what people are known by stays as it is."""
+    from facechain_ext.demo.many import _beside
+    from facechain_ext.engine.adapter import AdapterSizes
+    from facechain_ext.engine.resampler import ResamplerSizes
+    from facechain_ext.engine.sites import find_sites
+    from facechain_ext.training.parallel import ParallelAdapter
+
+    networks = copy.deepcopy(host().networks)
+    networks.unet.half()
+    sites = find_sites(networks.unet)
+    sizes = ResamplerSizes(dim=16, depth=1, heads=1, inner=16, queries=2, hidden=16, in_dim=8, out_dim=sites.context)
+    other = ParallelAdapter(AdapterSizes(resampler=sizes, channels=sites.channels))
+    with _beside(networks, other, (), requests()[0]):
+        assert {one.dtype for one in other.layers.parameters()} == {torch.float16}
+        assert {one.dtype for one in other.resampler.parameters()} == {torch.float32}
+
+
 def test_requests_that_differ_in_more_are_refused():
     with pytest.raises(ValueError, match="prompt, seed and control"):
         paint_many(host(), [ask(steps=2), ask(steps=3)])

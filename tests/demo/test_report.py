@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -16,7 +15,7 @@ from facechain_ext.demo.judge import Judge
 from facechain_ext.demo.mixed import MIXES
 from facechain_ext.demo.reader import ATTRIBUTES, Reader, labels_of
 from facechain_ext.demo.world import appearance, scene
-from facechain_ext.errors import BadInput
+from facechain_ext.errors import BadInput, FaceChainError
 from facechain_ext.training import people
 from facechain_ext.training.checkpoint import save_weights
 from facechain_ext.training.encoder import head_crop
@@ -99,7 +98,7 @@ def test_what_cannot_be_used_is_named(tmp_path):
         report.named_files("blueprint=nowhere.safetensors")
     (tmp_path / "x").write_text("")
     assert report.named_files(f"a={tmp_path / 'x'},b={tmp_path / 'x'}") == {"a": tmp_path / "x", "b": tmp_path / "x"}
-    with pytest.raises(BadInput, match="at least 2 people, 1 prompt and 1 process"):
+    with pytest.raises(BadInput, match="--people is 1: it must be at least 2"):
         report.ReportSettings(people=1)
 
 
@@ -109,8 +108,30 @@ def test_loras_and_controlnet_are_the_demo_models_unless_another_paints(tmp_path
     assert [path.name for path in loras.values()] == ["blueprint.safetensors", "woodcut.safetensors"] and control.is_file()
     assert report.beside(report.ReportSettings(checkpoint="other.safetensors")) == ({}, None)
     (tmp_path / "w").write_text("")
-    given = report.ReportSettings(checkpoint="other.safetensors", loras=f"woodcut={tmp_path / 'w'}", control="k")
-    assert report.beside(given) == ({"woodcut": tmp_path / "w"}, Path("k"))
+    given = report.ReportSettings(checkpoint="other.safetensors", loras=f"woodcut={tmp_path / 'w'}", control=str(tmp_path / "w"))
+    assert report.beside(given) == ({"woodcut": tmp_path / "w"}, tmp_path / "w")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"ablation": "full=nowhere.safetensors"}, "names no file"),
+        ({"ablation": "full={foreign}"}, "not a whole FACT adapter"),
+        ({"loras": "woodcut=nowhere.safetensors"}, "names no file"),
+        ({"loras": "fresco={foreign}"}, "no LoRA style 'fresco'"),
+        ({"loras": "woodcut={foreign}"}, "is not a LoRA"),
+        ({"control": "nowhere.safetensors"}, "no ControlNet at"),
+        ({"control": "{foreign}"}, "is not a ControlNet"),
+        ({"reader": "{foreign}"}, "is not a reader"),
+        ({"judge": "{foreign}"}, "is not a judge"),
+    ],
+)
+def test_wrong_files_are_found_before_anything_is_measured(tmp_path, monkeypatch, given, said):
+    monkeypatch.setattr(report, "figures", lambda *_: pytest.fail("it has begun to measure"))
+    save_weights(tmp_path / "foreign.safetensors", {"a": torch.zeros(1)})
+    told = {key: value.format(foreign=tmp_path / "foreign.safetensors") for key, value in given.items()}
+    with pytest.raises(FaceChainError, match=said):
+        report.report(report.ReportSettings(people=2, device="cpu", **told), tmp_path / "out")
 
 
 @pytest.fixture(scope="module")

@@ -121,6 +121,20 @@ def test_the_sheet_and_a_folder(trainee_of, tmp_path):
     assert one.sheet().shape == (2 * 64, 2 * 64, 3)
 
 
+def test_a_folder_beside_drawn_people_is_refused(trainee_of):
+    with pytest.raises(BadInput, match="--latents is about drawn people"):
+        trainee_of(data="x")
+    with pytest.raises(BadInput, match="give --latents beside it"):
+        trainee_of(latents="", drawn="x")
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_channels_last_where_asked(trainee_of, last):
+    one = trainee_of(last=last)
+    for network in (one.frozen.networks.unet, one.network):
+        assert network.conv_in.weight.is_contiguous(memory_format=torch.channels_last) == last
+
+
 def test_more_pictures_than_there_are(trainee_of):
     with pytest.raises(BadInput, match="Only 5 pictures"):
         trainee_of(pictures=6)

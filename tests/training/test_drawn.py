@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from facechain_ext.training.people import ALL_STYLES, PAINTED, picture
 from facechain_ext.training.pixels import to_tensor
 from facechain_ext.training.subjects import DrawnPeople, StoredPeople
 from facechain_ext.training.tokens import joined, tokens_of
-from tests.training.fact_cases import encoder, networks
+from tests.training.fact_cases import encoder, networks, write_latents
 
 CPU = torch.device("cpu")
 SINGLES = DrawnSettings(identities=40, each=4, workers=1)
@@ -181,10 +183,19 @@ def test_the_vae_learns_every_style_as_often(folder):
     assert head.shape == (128, 128) and head[44, 60] == pytest.approx(one.drawn[0].heads[row, 5, 7] / 255)
 
 
-def test_loras_and_controlnets_learn_from_sets(folder):
+def test_loras_and_controlnets_learn_from_sets(folder, tmp_path):
     kept = open_drawn(folder / "singles")
     with pytest.raises(BadInput, match="no pictures in the style blueprint"):
         style_lora.StyleTrainee(style_lora.StyleSettings(style="blueprint", drawn=str(kept.folder), device="cpu"), CPU, networks())
+    blueprints = tmp_path / "blueprints"
+    shutil.copytree(kept.folder, blueprints)
+    styles, drawn_so = np.array(kept.styles), [5, 9, 77]
+    styles[drawn_so] = ALL_STYLES.index("blueprint")
+    np.save(blueprints / "styles.npy", styles)
+    settings = style_lora.StyleSettings(style="blueprint", drawn=str(blueprints), batch=40, device="cpu", rank=2)
+    pictures, tokens = style_lora.StyleTrainee(settings, CPU, networks())._batch(np.random.default_rng(0))
+    rows = [next(row for row in range(160) if np.array_equal(kept.pictures[row], one)) for one in pictures]
+    assert set(rows) == set(drawn_so) and np.array_equal(tokens, kept.tokens[rows]), "pictures of that style alone, each with its caption"
     one = control.ControlTrainee.__new__(control.ControlTrainee)
     one.drawn = kept
     drawing = picture(PAINTED.start + 9 // 4, np.random.default_rng((0, 1, 9)))
@@ -251,3 +262,111 @@ def test_faces_seen_ahead_are_seen_once(folder):
 def test_faces_can_be_seen_ahead_where_they_are_kept_alone():
     with pytest.raises(BadInput, match="--ahead needs faces that are kept"):
         fact.kept_of(DrawnPeople())
+
+
+def of_set(folder, drawn, people=1):
+    """Latents of a set of draw-people, its path written so."""
+    where = write_latents(folder, 6, people)
+    note = where / "set.json"
+    note.write_text(json.dumps({**json.loads(note.read_text()), "drawn": drawn}))
+    return str(where)
+
+
+def test_latents_of_a_set_are_nothing_without_it(folder, tmp_path):
+    """Drawn again by their numbers they would show other people."""
+    singles, pairs = of_set(tmp_path / "singles", str(folder / "singles")), of_set(tmp_path / "pairs", str(folder / "pairs"), 2)
+    with pytest.raises(BadInput, match=r"alone knows whom they show: give it with --drawn\."):
+        subjects.source_of(fact.FactSettings(latents=singles), tmp_path)
+    with pytest.raises(BadInput, match="give it with --drawn-pairs, beside --drawn"):
+        subjects.source_of(fact.FactSettings(latents=str(write_latents(tmp_path / "plain", 4)), pairs=pairs), tmp_path)
+    with pytest.raises(BadInput, match="give it with --drawn"):
+        control.ControlTrainee(control.ControlSettings(latents=singles, device="cpu"), CPU, networks())
+
+
+@pytest.mark.parametrize(
+    ("kept", "given"), [("{}/", "{}"), ("{}", "{}/"), ("singles", "{}"), ("{}", "./singles"), ("./singles/", "singles")]
+)
+def test_a_folder_is_the_same_however_it_is_written(folder, tmp_path, monkeypatch, kept, given):
+    monkeypatch.chdir(folder)
+    latents_of, drawn_as = of_set(tmp_path / "set", kept.format(folder / "singles")), given.format(folder / "singles")
+    subjects.source_of(fact.FactSettings(latents=latents_of, drawn=drawn_as), tmp_path)
+    control.ControlTrainee(control.ControlSettings(latents=latents_of, drawn=drawn_as, device="cpu"), CPU, networks())
+    latents.check_drawn(latents.open_set(Path(latents_of)), Path(drawn_as))
+    with pytest.raises(BadInput, match="not those of"):
+        latents.check_drawn(latents.open_set(Path(latents_of)), folder / "pairs")
+
+
+def test_a_set_begun_under_another_spelling_is_continued(folder, tmp_path, monkeypatch):
+    """Also one noted as it was given, before paths were made whole."""
+    monkeypatch.chdir(folder)
+    settings = latents.LatentSettings(drawn=f"{folder / 'singles'}/", pictures=6)
+    latents._open_or_make(settings, tmp_path / "set")
+    latents._write_note(tmp_path / "set", settings, 2)
+    note = tmp_path / "set" / "set.json"
+    assert json.loads(note.read_text())["drawn"] == str((folder / "singles").resolve())
+    note.write_text(json.dumps({**json.loads(note.read_text()), "drawn": "./singles/"}))
+    assert latents._open_or_make(replace(settings, drawn="singles"), tmp_path / "set")[1] == 2
+    with pytest.raises(BadInput, match="other settings"):
+        latents._open_or_make(replace(settings, drawn="pairs"), tmp_path / "set")
+
+
+def test_fewer_pictures_of_a_set_can_be_asked_for_than_there_are(folder, tmp_path):
+    where, rng = of_set(tmp_path / "set", str(folder / "singles")), np.random.default_rng(0)
+    source = subjects.source_of(fact.FactSettings(latents=where, drawn=str(folder / "singles"), pictures=3), tmp_path)
+    assert isinstance(source, StoredPeople)
+    assert {int(source.example(rng, 1, 0.0, False).people[0].rows[0]) for _ in range(60)} == {0, 1, 2}
+    with pytest.raises(BadInput, match="Only 6 pictures"):
+        subjects.source_of(fact.FactSettings(latents=where, drawn=str(folder / "singles"), pictures=7), tmp_path)
+    with pytest.raises(BadInput, match="--drawn-pairs shows couples"):
+        subjects.source_of(fact.FactSettings(drawn_pairs=str(folder / "pairs")), tmp_path)
+
+
+def test_couples_are_not_taken_for_single_people(folder):
+    pairs = open_drawn(folder / "pairs")
+    with pytest.raises(BadInput, match="shows 2 people in every picture"):
+        resampler.whose(pairs)
+    with pytest.raises(BadInput, match="shows 2 people in every picture"):
+        StoredPeople(pairs, encoded(pairs))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("set.json", b"{", r"set\.json cannot be read"),
+        ("set.json", b"\xff\xfe", r"set\.json cannot be read"),
+        ("set.json", b"[]", r"set\.json lacks a table"),
+        ("set.json", b"{}", r"set\.json lacks done"),
+        ("tokens.npy", None, r"tokens\.npy is missing or not whole"),
+        ("tokens.npy", b"", r"tokens\.npy is missing or not whole"),
+        ("tokens.npy", b"no array", r"tokens\.npy is missing or not whole"),
+    ],
+)
+def test_a_broken_set_is_named(folder, tmp_path, name, content, said):
+    shutil.copytree(folder / "pairs", tmp_path / "drawn")
+    write_latents(tmp_path / "latents", 3)
+    for kind, read in (("drawn", open_drawn), ("latents", latents.open_set)):
+        (tmp_path / kind / name).unlink()
+        if content is not None:
+            (tmp_path / kind / name).write_bytes(content)
+        with pytest.raises(BadInput, match=said):
+            read(tmp_path / kind)
+
+
+def test_a_set_with_fewer_rows_than_it_says_is_named(tmp_path):
+    np.save(write_latents(tmp_path / "latents", 3) / "heads.npy", np.zeros((2, 16, 16), np.uint8))
+    with pytest.raises(BadInput, match=r"heads\.npy is missing or not whole"):
+        latents.open_set(tmp_path / "latents")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"people": 5}, "--people is 5: it must be at most 4"),
+        ({"people": 3, "identities": 2}, "--identities is 2: give more"),
+        ({"identities": 1_000_001}, "--identities is 1000001: it must be at most 1000000"),
+        ({"seed": -1}, "--seed is -1"),
+    ],
+)
+def test_more_people_than_there_are_or_than_there_is_room_for(given, said):
+    with pytest.raises(BadInput, match=said):
+        DrawnSettings(**given)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -426,7 +427,7 @@ def dataset(tmp_path):
     for name, count in (("ann", 3), ("bob", 2), ("cat", 1)):
         (tmp_path / "data" / name).mkdir(parents=True)
         for number in range(count):
-            rng = np.random.default_rng(number)
+            rng = np.random.default_rng((count, number))
             Image.fromarray(rng.integers(1, 256, (96, 128, 3), dtype=np.uint8)).save(tmp_path / "data" / name / f"{number}.png")
     (tmp_path / "data" / "ann" / "0.txt").write_text("a red hat\n")
     Image.new("RGB", (64, 64)).save(tmp_path / "data" / "bob" / "black.png")
@@ -451,15 +452,32 @@ def test_a_folder_of_people_becomes_examples(dataset, tmp_path, caplog):
 
 def test_references_come_from_other_pictures(dataset, tmp_path):
     source = FolderPeople(dataset, tmp_path / "ready", 64, Finder())
-    for seed in range(12):
+    own = [load(path) for files in source.people for path in files]
+    theirs = [number for number, files in enumerate(source.people) for _ in files]
+    shown = set()
+    for seed in range(40):
         shuffled = source.example(np.random.default_rng(seed), 1, 1.0, False)
-        own = [load(path) for files in source.people for path in files]
-        mine = next(one.crop for one in own if np.array_equal(one.picture, shuffled.picture) and np.array_equal(one.words, shuffled.words))
-        many = sum(np.array_equal(one.picture, shuffled.picture) for one in own)
-        alone = np.array_equal(mine, shuffled.people[0].crops[0])
-        assert not alone or many == 3, "only somebody with one picture is their own reference"
+        (mine,) = [place for place, one in enumerate(own) if np.array_equal(one.picture, shuffled.picture)]
+        (given,) = [place for place, one in enumerate(own) if np.array_equal(one.crop, shuffled.people[0].crops[0])]
+        assert theirs[given] == theirs[mine]
+        assert (given == mine) == (theirs[mine] == 2), "only somebody with one picture is their own reference"
+        shown.add(mine)
         plain = source.example(np.random.default_rng(seed), 1, 0.0, False)
         assert any(np.array_equal(plain.people[0].crops[0], one.crop) and np.array_equal(plain.picture, one.picture) for one in own)
+    assert shown == set(range(6)), "everybody's pictures had their turn"
+
+
+@pytest.mark.parametrize("beside", [{"latents": "x"}, {"drawn": "x"}, {"drawn_pairs": "x"}, {"pairs": "x"}, {"pictures": 1}, {"tested": 1}])
+def test_a_dataset_beside_drawn_people_is_refused(dataset, tmp_path, beside):
+    flag = next(iter(beside)).replace("_", "-")
+    with pytest.raises(BadInput, match=f"--{flag} is about drawn people"):
+        subjects.source_of(fact.FactSettings(data=str(dataset), **beside), tmp_path)
+
+
+def test_a_caption_that_is_no_text_is_named(dataset, tmp_path):
+    (dataset / "bob" / "0.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(BadInput, match=r"0\.txt cannot be read"):
+        FolderPeople(dataset, tmp_path / "ready", 64, Finder())
 
 
 def test_folders_that_cannot_be_learnt_from_are_named(tmp_path):
@@ -516,6 +534,19 @@ def test_a_team_without_accelerate_is_refused(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "accelerate", None)
     with pytest.raises(MissingPackage, match="accelerate"):
         team.assemble()
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "off"), [("auto", True, False), ("cuda", True, False), ("cpu", True, True), ("auto", False, True)]
+)
+def test_a_team_stays_off_gpus_where_asked(monkeypatch, device, gpus, off):
+    asked = []
+    accelerate = SimpleNamespace(Accelerator=lambda cpu: asked.append(cpu) or Accelerator())
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setitem(__import__("sys").modules, "accelerate", accelerate)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus)
+    team.assemble(device)
+    assert asked == [off]
 
 
 def test_the_encoder_must_be_the_adapters(tmp_path):

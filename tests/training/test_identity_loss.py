@@ -92,6 +92,13 @@ def test_who_is_tested_is_in_no_lesson(trainee, monkeypatch):
     assert asked[-1] == {4, 5} and 0 <= one.unseen <= 1
 
 
+def test_all_may_be_taught_and_nobody_tested(trainee):
+    one = trainee(tested=0)
+    assert one.learnt == 24
+    one.sheet()
+    assert one.unseen == 0.0
+
+
 def test_restored_it_goes_on_bit_by_bit(trainee):
     one, other = trainee(), trainee()
     one.step(0, np.random.default_rng(0))
@@ -237,7 +244,7 @@ def test_bad_input(trainee, drawn, tmp_path):
     with pytest.raises(BadWeights, match="run the training"):
         identity_loss.IdentityLoss.of(str(tmp_path / "none"), encoder(), open_drawn(drawn), seen)
     save_weights(tmp_path / "other.safetensors", {"trunk": torch.zeros(2)})
-    with pytest.raises(BadWeights, match="no recogniser for this face encoder"):
+    with pytest.raises(BadWeights, match="not a recogniser for this face encoder"):
         identity_loss.IdentityLoss.of(str(tmp_path / "other.safetensors"), encoder(), open_drawn(drawn), seen)
 
 

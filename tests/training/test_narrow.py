@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -97,3 +99,23 @@ def test_the_kernel_leaves_the_process_as_it_is():
     narrow.use_narrow_heads()
     small = torch.tensor(1e-39) * torch.ones(())
     assert small.item() > 0
+
+
+def test_another_cpu_compiles_a_kernel_of_its_own(tmp_path, monkeypatch):
+    """As where machines share a cache folder; in whatever order a CPU names what it can."""
+    built = []
+    monkeypatch.setattr(narrow, "possible", lambda: True)
+    monkeypatch.setattr(narrow.ctypes, "CDLL", lambda path: built.append(path))
+    monkeypatch.setattr(narrow.subprocess, "run", lambda command, **_: Path(command[command.index("-o") + 1]).touch() or Made())
+    monkeypatch.setattr(narrow, "CPU", tmp_path / "cpuinfo")
+    for told in ("flags : avx2 fma", "flags : avx2 fma avx512f", "flags : fma avx2", None):
+        (tmp_path / "cpuinfo").write_text(f"processor : 0\n{told}\nbugs : none\n") if told else (tmp_path / "cpuinfo").unlink()
+        narrow.compiled()
+        narrow.compiled.cache_clear()
+    assert len(set(built)) == 3 and built[0] == built[2] != built[1]
+
+
+class Made:
+    """What g++ says where all went well."""
+
+    returncode = 0

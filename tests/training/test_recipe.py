@@ -97,6 +97,14 @@ def test_what_was_interrupted_goes_on_with_the_same_steps_and_nothing_is_done_tw
         ('[{"name": "a", "command": "train-base", "options": {"data": "{"}}]', "must name a stage before it"),
         ('[{"name": "a", "command": "train-base", "options": ["--data"]}]', "options by name"),
         ('[{"name": "../a", "command": "train-base"}]', "can be a folder's"),
+        ('[{"name": "", "command": "train-base"}]', "can be a folder's"),
+        ('[{"name": "..", "command": "train-base"}]', "can be a folder's"),
+        ('[{"name": 3, "command": "train-base"}]', "can be a folder's"),
+        ('[{"name": "recipe.json", "command": "train-base"}]', "can be a folder's"),
+        ('[{"name": "a", "command": ["train-base"]}]', "that is no training"),
+        ('[{"name": "a", "command": "train-base", "minutes": "5"}]', "has '5' minutes"),
+        ('[{"name": "a", "command": "train-base", "minutes": -1}]', "has -1 minutes"),
+        ('[{"name": "a", "command": "train-base", "minutes": NaN}]', "has nan minutes"),
     ],
 )
 def test_what_is_no_recipe_is_refused_before_anything_begins(tmp_path, text, said):
@@ -118,7 +126,7 @@ def test_a_broken_note_is_named(kitchen, tmp_path):
 def test_a_missing_recipe_and_negative_minutes_are_refused(tmp_path):
     with pytest.raises(BadInput, match="is no recipe"):
         recipe.main(["--recipe", str(tmp_path / "none.json"), "--folder", str(tmp_path)])
-    with pytest.raises(BadInput, match="cannot be negative"):
+    with pytest.raises(BadInput, match="--minutes is -1: it must be at least 0"):
         recipe.DemoSettings(minutes=-1)
 
 

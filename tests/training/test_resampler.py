@@ -122,6 +122,13 @@ def test_bad_input(trainee, drawn):
         fact.FactSettings(resampler=0.0)
 
 
+def test_all_may_be_taught_and_nobody_tested(trainee):
+    one = trainee(tested=0)
+    assert one.learnt == 24
+    one.sheet()
+    assert one.unseen == 0.0
+
+
 def test_a_set_knows_whose_faces_it_holds(drawn):
     assert resampler.whose(open_drawn(drawn)).tolist() == np.arange(6).repeat(4).tolist()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import signal
+import zipfile
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from safetensors.torch import load_file
 
 from facechain_ext.errors import BadInput, BadWeights, CannotWrite, Interrupted
 from facechain_ext.training import base, judge, vae
-from facechain_ext.training.checkpoint import default_folder
+from facechain_ext.training.checkpoint import default_folder, load_weights
 from facechain_ext.training.loop import Pace, train
 from facechain_ext.training.team import Team
 
@@ -193,3 +194,85 @@ def test_an_option_of_a_later_version_may_be_there_where_it_is_off(trainee_of, t
         train(trainee_of("base"), tmp_path / "run", {"a": 1, "new": 0.5}, 7, Pace(steps=2))
     train(trainee_of("base"), tmp_path / "run", {"a": 1, "new": 0.0, "begin": ""}, 7, Pace(steps=2))
     assert torch.load(tmp_path / "run" / "state.pt", weights_only=True)["step"] == 2
+
+
+class Telling(Counter):
+    """Logs one thing more, in the middle of its row."""
+
+    def step(self, number, rng):
+        return {"new": float(number), **super().step(number, rng)}
+
+
+def test_what_a_later_version_logs_beside_gets_a_column(tmp_path):
+    pace = {"log_every": 1}
+    train(Counter(), tmp_path, {}, 1, Pace(steps=2, **pace))
+    train(Telling(), tmp_path, {}, 1, Pace(steps=3, **pace))
+    train(Counter(), tmp_path, {}, 1, Pace(steps=4, **pace))
+    rows = without_time(tmp_path / "log.csv")
+    assert [(row["step"], row["new"]) for row in rows] == [("1", ""), ("2", ""), ("3", "2.0"), ("4", "")]
+    assert all(row.keys() == {"step", "value", "new"} and float(row["value"]) for row in rows)
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_log_whose_rows_outgrew_its_columns_does_not_stop_a_training(tmp_path):
+    """As an earlier version left it, with half a row at the end."""
+    train(Counter(), tmp_path, {}, 1, Pace(steps=2, log_every=1))
+    with (tmp_path / "log.csv").open("a") as file:
+        file.write("2,0.5,0.5,0.1\n,")
+    train(Counter(), tmp_path, {}, 1, Pace(steps=3, log_every=1))
+    assert [row["step"] for row in without_time(tmp_path / "log.csv")] == ["1", "2", "2", "3"]
+
+
+class Showing(Counter):
+    """Measures something at its sheets, and fails where it is told to."""
+
+    def __init__(self, fails=""):
+        super().__init__()
+        self.fails, self.measured = fails, 0.0
+
+    def step(self, number, rng):
+        if self.fails == "step" and number == 2:
+            raise KeyboardInterrupt
+        return super().step(number, rng)
+
+    def state(self):
+        return {**super().state(), "measured": self.measured}
+
+    def sheet(self):
+        if self.fails == "sheet":
+            raise MemoryError
+        self.measured += float(self.value)
+
+
+def test_a_sheet_that_fails_takes_nothing_of_what_was_learnt(tmp_path):
+    with pytest.raises(MemoryError):
+        train(Showing("sheet"), tmp_path, {}, 1, Pace(steps=4, sheet_every=2))
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] == 2
+
+
+def test_what_a_sheet_measured_is_kept_with_it(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(Showing("step"), tmp_path, {}, 1, Pace(steps=4, sheet_every=2))
+    kept = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert kept["step"] == 2 and kept["trainee"]["measured"] == float(kept["trainee"]["value"]) > 0
+    train(Showing(), tmp_path / "through", {}, 1, Pace(steps=2, sheet_every=2))
+    assert torch.load(tmp_path / "through" / "state.pt", weights_only=True)["trainee"]["measured"] == kept["trainee"]["measured"]
+
+
+def test_a_file_that_is_no_state_is_named(tmp_path):
+    foreign = {"step": 1, "settings": "[]", "trainee": {}}
+    for write in (
+        lambda path: torch.save({"a": torch.zeros(1)}, path),
+        lambda path: torch.save([1, 2], path),
+        lambda path: torch.save(foreign, path),
+        lambda path: zipfile.ZipFile(path, "w").writestr("a", "b"),
+    ):
+        write(tmp_path / "state.pt")
+        with pytest.raises(BadWeights, match=r"state\.pt cannot be read: move it away"):
+            train(Counter(), tmp_path, {}, 1, Pace(steps=1))
+
+
+def test_weights_that_are_not_whole_are_named(tmp_path):
+    (tmp_path / "w.safetensors").write_bytes(b"half a file")
+    with pytest.raises(BadWeights, match=r"w\.safetensors is not a complete safetensors file"):
+        load_weights(tmp_path / "w.safetensors")

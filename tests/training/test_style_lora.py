@@ -104,3 +104,17 @@ def test_what_is_missing_is_named(tmp_path):
         StyleSettings(data="x", style="woodcut")
     with pytest.raises(BadInput, match="no pictures"):
         trainee(style="", data=str(tmp_path))
+    with pytest.raises(BadInput, match="--drawn has pictures of a drawn style"):
+        StyleSettings(data="x", drawn="y")
+    with pytest.raises(BadInput, match="--trigger goes before the captions of --data"):
+        StyleSettings(style="woodcut", trigger="mystyle")
+    Image.new("RGB", (64, 64)).save(tmp_path / "0.png")
+    (tmp_path / "0.txt").write_bytes("café".encode("latin-1"))
+    with pytest.raises(BadInput, match=r"0\.txt cannot be read: save it as text in UTF-8"):
+        trainee(style="", data=str(tmp_path))
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_channels_last_where_asked(last):
+    weight = trainee(last=last).frozen.networks.unet.conv_in.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last) == last

@@ -17,11 +17,11 @@ from torch.nn import functional as F
 from facechain_ext.demo.judge import VIEW, Judge, view
 from facechain_ext.demo.world import person
 from facechain_ext.engine.checkpoints import read_encoder
-from facechain_ext.errors import BadInput
-from facechain_ext.training import base, encoder, judge, latents, people, pixels, recognition, vae
+from facechain_ext.errors import BadInput, BadWeights
+from facechain_ext.training import analyser, base, control, encoder, fact, judge, latents, people, pixels, recognition, style_lora, vae
 from facechain_ext.training.arguments import identity_of, parse
 from facechain_ext.training.average import Average
-from facechain_ext.training.checkpoint import save_weights
+from facechain_ext.training.checkpoint import load_weights, save_weights
 from facechain_ext.training.commands import COMMANDS
 from facechain_ext.training.device import rate_at
 from facechain_ext.training.frozen import finish
@@ -30,6 +30,7 @@ from facechain_ext.training.muon import MuonAndAdamW
 from facechain_ext.training.noise import ALPHAS, add_noise, coarse_weight, mean_weight, snr_weight, take_noise, velocity_weight
 from facechain_ext.training.recognition import HAIR, kinds_of, margin_loss, rank_first, sizes_of
 from facechain_ext.training.tokens import tokens_of
+from tests.training.fact_cases import write_latents
 
 
 def test_the_populations_do_not_meet():
@@ -246,7 +247,7 @@ def test_people_give_photos_without_hats():
     assert all(one.people[0].who == person(number) for number, one in enumerate(given))
 
 
-@pytest.mark.parametrize("widths", ["16,16,32,32", "16,16,16", "18,18,18,18", "a,a,a,a"])
+@pytest.mark.parametrize("widths", ["16,16,32,32", "16,16,16", "18,18,18,18", "a,a,a,a", "0,0,0,0", "48,48,48,48"])
 def test_widths_that_no_vae_has_are_refused(widths):
     with pytest.raises(BadInput, match="the same multiple of 4 four times"):
         vae.VaeSettings(widths=widths)
@@ -361,7 +362,7 @@ def test_the_judge_is_asked_about_what_comes_back():
     assert vae.told_apart(vae.build_vae("8,8,8,8").eval(), people.TESTED[:8]) < 0.5
 
     class Same(torch.nn.Module):
-        device = torch.device("cpu")
+        device, dtype = torch.device("cpu"), torch.float32
 
         def encode(self, x):
             return type("Found", (), {"latent_dist": type("Latents", (), {"mean": x})})
@@ -471,3 +472,65 @@ def test_what_the_loss_sees_is_normalised():
     torch.manual_seed(0)
     x = torch.randn(3, 4, 8)
     assert torch.allclose(margin_loss(x, 20.0, 0.1)[0], margin_loss(7 * F.normalize(x, dim=2), 20.0, 0.1)[0], atol=1e-5)
+
+
+def test_weights_of_something_else_are_named(tmp_path):
+    """By what was wanted, and the first of what does not fit."""
+    path, cpu = tmp_path / "other.safetensors", torch.device("cpu")
+    save_weights(path, {"a": torch.zeros(1), "stem.0.weight": torch.zeros(2)})
+    begin = LikenessSettings(tested=0, device="cpu", begin=str(path))
+    for what in (encoder, judge):
+        with pytest.raises(BadWeights, match=r"other\.safetensors is not what this training wrote \(.+ and \d+ more: missing, foreign"):
+            what.trainee(begin)
+    with pytest.raises(BadWeights, match="is not a VAE of the demo model's widths"):
+        vae.read_vae(str(path))
+    with pytest.raises(BadWeights, match="is not a VAE of the widths 8,8,8,8"):
+        vae.VaeTrainee(vae.VaeSettings(widths="8,8,8,8", begin=str(path)), cpu)
+    with pytest.raises(BadWeights, match="is not a base model that train-base trained"):
+        base.load_base(load_weights(path), cpu, path)
+
+
+def test_a_vae_of_half_precision_gives_pictures_back():
+    torch.manual_seed(0)
+    network = vae.build_vae("8,8,8,8").eval()
+    pictures = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
+    whole = vae.through(network, pictures)
+    assert np.abs(vae.through(network.bfloat16(), pictures).astype(int) - whole).max() < 12
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "said"),
+    [
+        (base.BaseSettings, {"pair_every": 0}, "--pair-every is 0: it must be at least 1"),
+        (base.BaseSettings, {"seed": -1}, "--seed is -1: it must be at least 0"),
+        (fact.FactSettings, {"pair_every": 0}, "--pair-every is 0"),
+        (fact.FactSettings, {"size": 0}, "--size is 0: it must be at least 8"),
+        (fact.FactSettings, {"size": 65}, "--size is 65: it must be a multiple of 8"),
+        (fact.FactSettings, {"painted": -1}, "--painted is -1"),
+        (control.ControlSettings, {"size": 72}, "--size is 72: it must be a multiple of 64"),
+        (style_lora.StyleSettings, {"style": "woodcut", "size": 20}, "--size is 20: it must be a multiple of 8"),
+        (style_lora.StyleSettings, {"style": "woodcut", "rank": 0}, "--rank is 0"),
+        (latents.LatentSettings, {"pictures": -1}, "--pictures is -1"),
+        (LikenessSettings, {"pictures": 1}, "--pictures is 1: it must be at least 2"),
+        (vae.VaeSettings, {"crop": 20}, "--crop is 20"),
+        (analyser.AnalyserSettings, {"tested": -1}, "--tested is -1"),
+    ],
+)
+def test_numbers_out_of_their_limits_are_refused(kind, given, said):
+    with pytest.raises(BadInput, match=said):
+        kind(**given)
+
+
+def test_nobody_is_tested_where_nobody_is_asked_for():
+    one = analyser.AnalyserTrainee(analyser.AnalyserSettings(tested=0), torch.device("cpu"))
+    before = dict(one.measured)
+    one.sheet()
+    assert one.measured == before
+
+
+def test_base_learns_from_couples_one_at_a_time(tmp_path):
+    for name, count in (("singles", 1), ("pairs", 2)):
+        write_latents(tmp_path / name, 4, count)
+    given = {"data": str(tmp_path / "singles"), "pairs": str(tmp_path / "pairs"), "pictures": 4, "batch": 1, "pair_every": 1}
+    one = base.BaseTrainee(base.BaseSettings(**given), torch.device("cpu"))
+    assert np.isfinite(float(one.step(0, np.random.default_rng(0))["loss"]))

@@ -30,7 +30,7 @@ class Face:
 
 @dataclass(frozen=True, kw_only=True)
 class Eyes:
-    """kind: one of traits.EYES. size 0.75–1.25, gap: half the distance of the centres, tilt in units of eye width."""
+    """kind: one of traits.EYES. size 0.75–1.25. gap: half the distance of the centres; height on the face; both in face units."""
 
     kind: str
     size: float
