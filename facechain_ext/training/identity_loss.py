@@ -120,8 +120,8 @@ def watched(
     """
     latents, told, right = noise, [], torch.zeros(())
     everybody = torch.ones(len(noise), dtype=torch.bool, device=noise.device)
-    times = range(first, -1, -(STEPS // WATCHED))[:WATCHED]
-    for now, after in zip(times, (*times[1:], -1), strict=True):
+    way = range(first, -1, -(STEPS // WATCHED))[:WATCHED]
+    for now, after in zip(way, (*way[1:], -1), strict=True):
         times = torch.full((len(noise),), now, device=noise.device)
         clean, ahead = ddim(latents, tell(latents, times), now, after)
         wrong, right = loss(clean, times, rows, everybody)

@@ -135,11 +135,11 @@ class Loaded:
 
         try:
             eyes = Eyes(analyser=self.analyser(analyser), encoder=self.encoder(adapter), adapter=adapter)
+            with torch.inference_mode(False):
+                return attributes_of_saved(eyes, library, name, identity)
         except FaceChainError as error:
             log.info("Nothing can be told of the age of a saved person: %s", error)
             return None
-        with torch.inference_mode(False):
-            return attributes_of_saved(eyes, library, name, identity)
 
     def _learn(self, photos: Sequence[Picture], adapter: Adapter, encoder: FaceEncoder, analyser: str, face: int) -> Met:
         import torch

@@ -6,8 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from facechain_ext.errors import BadInput
-from facechain_ext.workflows.lexicon import spoken, words_against
+from facechain_ext.workflows.lexicon import words_against
 
 if TYPE_CHECKING:
     from facechain_ext.faces.types import Attributes
@@ -84,12 +83,7 @@ def wording(subject: str, attributes: Attributes | None = None) -> Wording:
 
 
 def prompts(prompt: str, negative: str | None, words: Wording, *, template: str, lora: bool) -> tuple[str, str]:
-    """The full positive and negative prompt. template: "photo" wraps the prompt as FaceChain does, "plain" leaves it.
-
-    BadInput where a subject under 18 is asked for in a way that is not for children.
-    """
-    if words.minor and (found := spoken(prompt, "explicit") + spoken(prompt, "adult")):
-        raise BadInput(f"This person looks under 18, and the prompt asks for {', '.join(found)}: pictures like that are not made.")
+    """The full positive and negative prompt. template: "photo" wraps the prompt as FaceChain does, "plain" leaves it."""
     body = (WITH_LORA if lora else WITHOUT_LORA).format(prompt=prompt) if template == "photo" else prompt
     against = [NEGATIVE if negative is None else negative, words.negative, words_against() if words.minor else ""]
     return _joined([words.positive if template == "photo" or words.minor else "", body]), _joined(against)

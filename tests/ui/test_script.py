@@ -464,6 +464,21 @@ def test_a_saved_person_needs_no_face_analysis(script, attached, monkeypatch):
     assert len(attached.plans) == 1 and "FaceChain error" not in p.extra_generation_params
 
 
+def test_a_saved_person_whose_age_cannot_be_looked_at_is_painted(script, attached, monkeypatch):
+    from facechain_ext.errors import BadPicture
+    from facechain_ext.ui.loaded import loaded
+
+    def broken(image, face):
+        raise BadPicture("This photo cannot be read: give another one.")
+
+    eyes = ColourEyes(age=(10, 19))
+    monkeypatch.setattr(eyes, "attributes", broken)
+    photographed("local", "Anna")
+    monkeypatch.setattr(loaded, "analyser", lambda name: eyes)
+    p = run(script, asked({"name": "Anna"}), prompt="in a bikini")
+    assert len(attached.plans) == 1 and "FaceChain error" not in p.extra_generation_params
+
+
 def photographed(user: str, name: str) -> None:
     """Somebody saved by a user."""
     from facechain_ext.ui import analysis

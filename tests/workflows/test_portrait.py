@@ -59,6 +59,18 @@ def test_nothing_sexual_is_made_of_the_young(ordered, prompt, attributes, more) 
         ordered(prompt, attributes, **more)
 
 
+@pytest.mark.parametrize("prompt", ["nude", "a Topless portrait", "(lingerie:1.2), bed", "n u d e", "性感", "in a bikini"])
+def test_such_pictures_of_the_young_are_not_made(ordered, prompt) -> None:
+    with pytest.raises(BadInput, match="under 18"):
+        ordered(prompt, None, subject="teenager")
+
+
+@pytest.mark.parametrize("prompt", ["two friends of the same sex", "the naked eye", "Essex", "in a nude lipstick"])
+def test_what_only_sounds_so_is_made_of_the_young_too(ordered, prompt) -> None:
+    (asked,) = ordered(prompt, None, subject="teenager", template="plain").asked
+    assert asked.prompt == f"a teenager, {prompt}"
+
+
 def test_names_of_loras_count(ordered) -> None:
     with pytest.raises(BadInput, match="under 18"):
         ordered("in a garden", TEEN, Lora(source="models/Lora/lingerie.safetensors"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from facechain_ext.errors import BadInput
 from facechain_ext.faces.types import Attributes
 from facechain_ext.workflows.lexicon import words_against
 from facechain_ext.workflows.wording import SUBJECTS, prompts, subject_of, wording
@@ -43,18 +42,6 @@ def test_a_face_under_18_never_gets_adult_words(asked: str) -> None:
 def test_the_plain_template_names_a_minor_too() -> None:
     positive, _ = prompts("in a park", None, SUBJECTS["girl"], template="plain", lora=False)
     assert positive == "a girl, child, in a park"
-
-
-@pytest.mark.parametrize("prompt", ["nude", "a Topless portrait", "(lingerie:1.2), bed", "n u d e", "性感", "in a bikini"])
-def test_such_pictures_of_the_young_are_not_made(prompt: str) -> None:
-    with pytest.raises(BadInput, match="looks under 18"):
-        prompts(prompt, None, SUBJECTS["teenager"], template="photo", lora=False)
-
-
-@pytest.mark.parametrize("prompt", ["two friends of the same sex", "the naked eye", "Essex", "in a nude lipstick"])
-def test_what_only_sounds_so_is_made_of_the_young_too(prompt: str) -> None:
-    positive, _ = prompts(prompt, None, SUBJECTS["teenager"], template="plain", lora=False)
-    assert positive == f"a teenager, {prompt}"
 
 
 def test_full_prompts() -> None:
