@@ -5,7 +5,7 @@
 
     const ROOT = "facechain-tab-root", PREFIX = "facechain-tab-";
     const STARS = "facechain-favourites";
-    const TICK = 300, PATIENCE = 5000;
+    const TICK = 300, PATIENCE = 5000, QUIET = [1500, 6000];
 
     function all() {
         return typeof gradioApp === "function" ? gradioApp() : document;
@@ -331,6 +331,31 @@
         press("tick");
     }
 
+    /* ---- answers that gradio missed ---- */
+
+    let last = 0, nudged = QUIET.length, own = 0;
+
+    /* Requests to gradio's queue, but for our own nudges; gradio 3, which answers each by itself, has no such address. */
+    new PerformanceObserver((found) => {
+        for (const one of found.getEntries()) {
+            if (!/\/queue\/join(\?|$)/.test(one.name)) continue;
+            if (own > 0) {
+                own -= 1;
+                continue;
+            }
+            last = Date.now();
+            nudged = 0;
+        }
+    }).observe({type: "resource"});
+
+    /* What is asked while gradio closes the stream of its answers is answered only after something else is asked: see Tab.nudged. */
+    function nudge() {
+        if (nudged === QUIET.length || Date.now() - last < QUIET[nudged]) return;
+        nudged += 1;
+        own += 1;
+        press("nudge");
+    }
+
     /* ---- the page as it comes and changes ---- */
 
     let focused = null, pressed = "";
@@ -396,6 +421,7 @@
         unreached(root);
         dates(root);
         watch(root);
+        nudge();
         take(root);
         const button = root.querySelector("[data-press]");
         if (button && button.dataset.once !== pressed) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
@@ -50,6 +51,16 @@ def paths(files: Any) -> list[str]:
         return []
     found: Sequence[Any] = files if isinstance(files, (list, tuple)) else [files]
     return [str(getattr(one, "name", one)) for one in found]
+
+
+def always(event: Any) -> Callable[..., Any]:
+    """An event that is sent whenever it happens, also while an answer to the last one is awaited; gradio 3 sends every one."""
+    return functools.partial(event, trigger_mode="multiple") if gr.__version__ >= "4" else event
+
+
+def in_turn(event: Any, name: str) -> Callable[..., Any]:
+    """An event that waits until those of the same name before it are answered; gradio 3 knows no such order."""
+    return functools.partial(event, concurrency_id=name, concurrency_limit=1) if gr.__version__ >= "4" else event
 
 
 def serves_in_place() -> bool:

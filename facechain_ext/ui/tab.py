@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from facechain_ext.ui import tab_history, tab_people, tab_pictures, tab_portrait, tab_style, tab_who
-from facechain_ext.ui.gradio_versions import HIDDEN, named, page_of, senders, unsaved_all, whole_page
+from facechain_ext.ui.gradio_versions import HIDDEN, always, named, page_of, senders, unsaved_all, whole_page
 from facechain_ext.ui.ids import element
 from facechain_ext.ui.studio import Studio
 from facechain_ext.ui.tab_history import HistoryPage
@@ -53,14 +53,14 @@ class Tab:
         wires = self.wires
         with gr.Column(elem_id=element(TAB, "unseen"), elem_classes=[HIDDEN]):
             wires.html("dictionary", words())
-            for name in ("hello", "pulse"):
+            for name in ("hello", "pulse", "nudged"):
                 wires.html(name)
             for module in CHANNELLED:
                 for name in module.CHANNELS:
                     wires.channel(name)
                 for name, kinds in drops(module).items():
                     wires.drop(name, kinds)
-            for name in ("tick", "arrive"):
+            for name in ("tick", "nudge", "arrive"):
                 wires.put(name, gr.Button(say("refresh"), elem_id=element(TAB, name)))
             wires.put("handed", gr.File(interactive=False, show_label=False, elem_id=element(TAB, "handed")))
             wires.html("handed-over")
@@ -94,6 +94,7 @@ class Tab:
         self.people.connect()
         self.history.connect()
         self.setup.connect(self._fill_anew)
+        self.wires.on(always(self.wires["nudge"].click), self.nudged, [], [self.wires["nudged"]])
         arrives = self.wires["arrive"].click
         self.wires.on(arrives, self.defaults, [], [self.wires[name] for name in DEFAULTS], self.wires["first-trouble"])
         fixed = [self.wires[name] for name in ("settings-save", "settings-frozen", "settings-fixed")]
@@ -152,6 +153,14 @@ class Tab:
     def hello(self, visitor: Visitor) -> str:
         """Tells the page's script in which language it is read."""
         return f'<template class="facechain-hello" data-language="{visitor.language}"></template>'
+
+    def nudged(self, _visitor: Visitor) -> str:
+        """An answer about nothing, after which those that gradio's page had missed come in.
+
+        From version 4 on all answers come through one stream, which the server closes when it owes none. Who asks while that news is on its
+        way is told nothing, until something else is asked and the stream is opened anew.
+        """
+        return ""
 
     def defaults(self, visitor: Visitor) -> tuple[Any, ...]:
         """What the Portrait page begins with, where the settings have changed since it was built: a late answer undoes nobody's typing."""

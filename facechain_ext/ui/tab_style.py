@@ -12,6 +12,7 @@ import gradio as gr
 from facechain_ext.errors import BadInput
 from facechain_ext.store.records import Wanted
 from facechain_ext.ui import tab_html as html
+from facechain_ext.ui.gradio_versions import in_turn
 from facechain_ext.ui.ids import element
 from facechain_ext.ui.tab_wires import TAB, Visitor, Wires, bad, first_line, fixed, good, title
 from facechain_ext.ui.traces import received
@@ -167,10 +168,12 @@ class Styles:
         wires = self.wires
         for name, what in (("search", "text"), ("chip", "chip"), ("do-favourites", "favourites"), ("do-more-styles", "amount")):
             answer = lambda visitor, value, choice, what=what: self.filtered(visitor, what, value, choice)  # noqa: E731
-            wires.on(wires[name].change, answer, [wires[name], wires["choice"]], [wires["choice"], wires["styles"]], wires["style-trouble"])
+            # In turn: each changes a part of the choice that the one before has left.
+            change = in_turn(wires[name].change, "facechain-gallery")
+            wires.on(change, answer, [wires[name], wires["choice"]], [wires["choice"], wires["styles"]], wires["style-trouble"])
         picked = [wires[name] for name in ("do-style", "style", "subject", "prompt", "negative", "filled", "choice")]
         filled = [wires[name] for name in ("style", "chosen", "style-weight", "without_lora", "prompt", "negative", "filled", "choice")]
-        wires.on(wires["do-style"].change, self.picked, picked, filled, wires["style-trouble"])
+        wires.on(in_turn(wires["do-style"].change, "facechain-gallery"), self.picked, picked, filled, wires["style-trouble"])
         wires.on(wires["without_lora"].change, lambda _visitor: "", [], [wires["style-trouble"]])
         refit = [wires[name] for name in ("subject", "style", "prompt", "filled")]
         wires.on(wires["subject"].change, self.refit, refit, [wires["prompt"], wires["filled"]], wires["style-trouble"])

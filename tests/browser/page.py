@@ -41,7 +41,9 @@ def served(studio: Any) -> Iterator[str]:
 class Page:
     """One visitor's page, filled by the server. `errors`: what the page's scripts raised."""
 
-    def __init__(self, browser: Any, address: str, *, locale: str = "en-US", size: tuple[int, int] = DESK, dark: bool = False) -> None:
+    def __init__(
+        self, browser: Any, address: str, *, locale: str = "en-US", size: tuple[int, int] = DESK, dark: bool = False, script: str = ""
+    ) -> None:
         self.context = browser.new_context(
             locale=locale, viewport={"width": size[0], "height": size[1]}, color_scheme="dark" if dark else "light", accept_downloads=True
         )
@@ -49,6 +51,7 @@ class Page:
         self.page = self.context.new_page()
         self.errors: list[str] = []
         self.strangers: list[str] = []
+        self.page.add_init_script(script)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.route(re.compile(rf"^https?://(?!({'|'.join(map(re.escape, OWN))})[:/])"), self._stranger)
         self.page.goto(address)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -131,6 +132,45 @@ def test_results_with_their_likeness(lived_in, visit):
     page.page.locator('[data-do="result"]').nth(3).focus()
     page.page.keyboard.press("Delete")
     assert "for good" in page.see("dialog[open]").inner_text()
+
+
+LATE_CLOSING = """
+const asked = window.fetch;
+window.fetch = async (...what) => {
+    const answer = await asked(...what);
+    if (!String(what[0].url || what[0]).includes("/queue/data")) return answer;
+    const late = new TransformStream({
+        async transform(chunk, out) {
+            if (new TextDecoder().decode(chunk).includes("close_stream")) await new Promise((then) => setTimeout(then, 1000));
+            out.enqueue(chunk);
+        },
+    });
+    return new Response(answer.body.pipeThrough(late), {status: answer.status, headers: answer.headers});
+};
+"""
+"""The server's news that the stream of answers is closed arrives a second late, as on a busy machine."""
+
+
+def test_no_answer_is_missed_while_the_stream_of_answers_closes(lived_in, visit):
+    page = visit(script=LATE_CLOSING)
+    page.page.wait_for_timeout(1500)  # what the page asked by itself is answered, and the stream is closed
+    page.page.locator('[data-star="Cheongsam"]').click(force=True)
+    page.page.wait_for_timeout(600)  # answered, but the page does not know yet that the stream is closed
+    page.part("chip").locator("input").nth(3).check(force=True)
+    page.page.wait_for_function("document.querySelectorAll('#facechain-tab-styles .facechain-tile').length === 1")
+    assert "Cheongsam" in page.part("styles").inner_text()
+
+
+def test_filters_that_are_changed_at_once_are_all_heard(lived_in, visit, monkeypatch):
+    page = visit()
+    page.page.wait_for_timeout(1500)  # what the page asked by itself is answered
+    known = lived_in.styles
+    monkeypatch.setattr(lived_in, "styles", lambda user: (time.sleep(0.7), known(user))[1])
+    page.page.locator('[data-star="Cheongsam"]').click(force=True)
+    page.page.wait_for_timeout(200)
+    page.part("chip").locator("input").nth(3).check(force=True)
+    page.page.wait_for_function("document.querySelectorAll('#facechain-tab-styles .facechain-tile').length === 1")
+    assert "Cheongsam" in page.part("styles").inner_text()
 
 
 def test_one_failed_of_four_and_out_of_memory(lived_in, visit):
