@@ -22,7 +22,7 @@ from facechain_ext.training.arguments import Common, identity_of, option, parse,
 from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import default_folder, fill
 from facechain_ext.training.device import choose_device, fused, lay_out, optimise, pace_of, rate_at, send
-from facechain_ext.training.latents import LatentSet, enough, open_set
+from facechain_ext.training.latents import LatentSet, enough, open_pairs, open_set
 from facechain_ext.training.loop import train
 from facechain_ext.training.muon import muon_and_adamw
 from facechain_ext.training.noise import add_noise, coarse_weight, mean_weight, sample, snr_weight
@@ -76,7 +76,7 @@ class BaseTrainee:
         self.settings, self.device, self.team = settings, device, team
         singles = open_set(Path(settings.data) if settings.data else default_folder("encode-pictures"))
         self.singles = enough(singles, settings.pictures)
-        self.pairs = open_set(Path(settings.pairs)) if settings.pairs else None
+        self.pairs = open_pairs(Path(settings.pairs)) if settings.pairs else None
         self.unet = UNet2DConditionModel(**UNET).to(device)
         self.text = CLIPTextModel(CLIPTextConfig(**CLIP)).to(device)
         if settings.begin:

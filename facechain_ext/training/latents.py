@@ -74,6 +74,14 @@ def open_set(folder: Path) -> LatentSet:
     return LatentSet(**open_arrays(folder, ARRAYS, said["done"]), done=said["done"], **more)
 
 
+def open_pairs(folder: Path) -> LatentSet:
+    """Open a set of pictures that show several people each. BadInput where it shows one."""
+    pairs = open_set(folder)
+    if pairs.people < 2:
+        raise BadInput(f"The pictures in {folder} show one person each: make those of two with `encode-pictures --people 2`.")
+    return pairs
+
+
 def enough(latents: LatentSet, pictures: int) -> LatentSet:
     """The same set. BadInput where it has fewer than so many pictures."""
     if latents.done < pictures:

@@ -14,7 +14,7 @@ from facechain_ext.demo.world.traits import STYLES
 from facechain_ext.errors import BadInput
 from facechain_ext.training.drawn import DrawnSet, alone, check_alone, open_drawn
 from facechain_ext.training.encoder import head_crop
-from facechain_ext.training.latents import LatentSet, check_drawn, drawing_of, enough, open_set
+from facechain_ext.training.latents import LatentSet, check_drawn, drawing_of, enough, open_pairs, open_set
 from facechain_ext.training.people import ALL_STYLES, PAINTED, TESTED, anyone, photo, picture
 from facechain_ext.training.tokens import tokens_of
 
@@ -185,7 +185,8 @@ def source_of(settings: FactSettings, folder: Path) -> Source:
 
 def _drawn_source(settings: FactSettings) -> DrawnPeople:
     """Drawn people, kept ones where there are such. BadInput for sets that do not belong together."""
-    singles, pairs = (open_set(Path(path)) if path else None for path in (settings.latents, settings.pairs))
+    singles = open_set(Path(settings.latents)) if settings.latents else None
+    pairs = open_pairs(Path(settings.pairs)) if settings.pairs else None
     if singles is not None:
         enough(singles, settings.pictures)
     if settings.drawn:

@@ -65,8 +65,10 @@ def translate_all(text: str, language: str) -> str:
 
 @lru_cache(maxsize=len(LANGUAGES))
 def _patterns(language: str) -> tuple[tuple[re.Pattern[str], str], ...]:
-    """English sentence → translation, longest first; {} stands for anything."""
-    pairs = {key.removeprefix("="): text for key, text in dictionary(language).items() if key.startswith("=")}
+    """English sentence → translation, longest first; {} stands for anything. So is what an option is called."""
+    known = dictionary(language)
+    called = {text: known[key] for key, text in declared().items() if key in known and key.count(".") == 1}
+    pairs = called | {key.removeprefix("="): text for key, text in known.items() if key.startswith("=")}
     parts = {key: "(.+?)".join(re.escape(part) for part in key.split("{}")) for key in sorted(pairs, key=len, reverse=True)}
     return tuple((re.compile(pattern, re.DOTALL), pairs[key]) for key, pattern in parts.items())
 

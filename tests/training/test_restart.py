@@ -28,7 +28,7 @@ def trainee_of(tmp_path, monkeypatch):
     monkeypatch.setattr(base, "CLIP", {**base.CLIP, **SMALL_CLIP})
     monkeypatch.setattr(base, "UNET", {**base.UNET, "block_out_channels": [32, 32, 32, 32], "cross_attention_dim": 32})
     write_set(tmp_path / "set", 12, (16, 16))
-    write_set(tmp_path / "pairs", 6, (16, 32))
+    write_set(tmp_path / "pairs", 6, (16, 32), people=2)
     cpu = torch.device("cpu")
 
     def make(name):
@@ -45,13 +45,13 @@ def trainee_of(tmp_path, monkeypatch):
     return make
 
 
-def write_set(folder, count, size):
+def write_set(folder, count, size, people=1):
     folder.mkdir()
     rng = np.random.default_rng(0)
     np.save(folder / "latents.npy", rng.standard_normal((count, 4, *size)).astype(np.float16))
     np.save(folder / "heads.npy", np.zeros((count, *size), np.uint8))
     np.save(folder / "tokens.npy", rng.integers(0, 49408, (count, 77)).astype(np.uint16))
-    (folder / "set.json").write_text(f'{{"done": {count}}}')
+    (folder / "set.json").write_text(f'{{"done": {count}, "people": {people}}}')
 
 
 @pytest.mark.parametrize("name", ["vae", "judge", "base", "base with Muon"])

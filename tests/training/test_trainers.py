@@ -29,6 +29,7 @@ from facechain_ext.training.likeness import LikenessSettings
 from facechain_ext.training.muon import MuonAndAdamW
 from facechain_ext.training.noise import ALPHAS, add_noise, coarse_weight, mean_weight, snr_weight, take_noise, velocity_weight
 from facechain_ext.training.recognition import HAIR, kinds_of, margin_loss, rank_first, sizes_of
+from facechain_ext.training.subjects import source_of
 from facechain_ext.training.tokens import tokens_of
 from tests.training.fact_cases import write_latents
 
@@ -526,6 +527,14 @@ def test_nobody_is_tested_where_nobody_is_asked_for():
     before = dict(one.measured)
     one.sheet()
     assert one.measured == before
+
+
+def test_pairs_are_pictures_of_several_people(tmp_path):
+    alone = str(write_latents(tmp_path / "singles", 4, 1))
+    with pytest.raises(BadInput, match="one person each"):
+        base.BaseTrainee(base.BaseSettings(data=alone, pairs=alone, pictures=4), torch.device("cpu"))
+    with pytest.raises(BadInput, match="one person each"):
+        source_of(fact.FactSettings(latents=alone, pairs=alone, pictures=4), tmp_path)
 
 
 def test_base_learns_from_couples_one_at_a_time(tmp_path):
