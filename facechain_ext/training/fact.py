@@ -166,7 +166,7 @@ class FactTrainee:
         if settings.ahead:
             drawn = kept_of(source)
             self.usual = send(drawn.heads[: drawn.done].mean(axis=0, keepdims=True, dtype=np.float32) / 255, device)
-            self.kept = look_ahead(self.encoder, drawn)
+            self.kept = look_ahead(self.encoder, drawn, autocast=settings.autocast)
             if settings.identity:
                 self.identity = IdentityLoss.of(settings.recogniser, self.encoder, drawn, self.kept)
         self.known = self.seen = torch.zeros(())

@@ -166,7 +166,8 @@ class RecogniserTrainee:
         self.learnt = int((self.whose < self.whose.max() + 1 - settings.tested).sum())
         if not self.learnt:
             raise BadInput(f"{settings.latents} has too few people to keep {settings.tested} for the test: encode more, or test fewer.")
-        self.network = LatentRecogniser(means_of(encoder, look_ahead(encoder, drawn), everybody)).to(device)
+        seen = look_ahead(encoder, drawn, autocast=settings.autocast)
+        self.network = LatentRecogniser(means_of(encoder, seen, everybody)).to(device)
         self.parameters = [*self.network.parameters()]
         self.optimiser = torch.optim.AdamW(self.parameters, lr=settings.rate, weight_decay=0.05, fused=fused(device))
         self.average = Average({"recogniser": self.network}, settings.decay)
