@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import json
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
@@ -16,7 +17,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from fastapi import BackgroundTasks, Body, Depends, FastAPI, HTTPException, Query, Request
+from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, Response
 from fastapi.routing import APIRoute
@@ -37,7 +38,8 @@ PREFIX = "/facechain/v1"
 LARGEST_UPLOAD = 2_000_000_000
 LARGEST_BODY = 100_000_000
 """Bytes of a JSON body: six photos and a pose of ten megabytes each, as base64."""
-FILE_TYPE = "application/octet-stream"
+FILE_TYPE, JSON_TYPE = "application/octet-stream", "application/json"
+JSON_OBJECT = {"required": True, "content": {JSON_TYPE: {"schema": {"type": "object"}}}}
 MOST_ENTRIES = 500
 PATIENCE = 0.2
 """Seconds between two looks at a job that is waited for. Meanwhile nothing is held but the connection: no thread."""
@@ -54,19 +56,21 @@ def add_routes(app: FastAPI, studio: Studio, allowed: Callable[..., Any]) -> Non
     for method, path, answer in ROUTES:
         if (method, PREFIX + path) not in there:
             route = bound(answer, studio, allowed)
-            app.router.routes.append(Bounded(PREFIX + path, route, methods=[method], tags=["FaceChain"], response_model=None))
+            more = {"requestBody": JSON_OBJECT} if _takes(route, json_body) else None
+            made = Bounded(PREFIX + path, route, methods=[method], tags=["FaceChain"], response_model=None, openapi_extra=more)
+            app.router.routes.append(made)
 
 
 class Bounded(APIRoute):
     """A route that reads a body up to a limit only; 413 and a sentence beyond it. The larger limit is for routes that take a file.
 
-    Those read it after the log-in only; FastAPI reads a JSON body before.
+    Bodies are read by dependencies that stand behind the log-in: what FastAPI reads itself, it reads before.
     """
 
     def get_route_handler(self) -> Callable[..., Any]:
         """The handler, with a body that is counted as it comes."""
         handle = super().get_route_handler()
-        file = _takes_file(self.endpoint)
+        file = _takes(self.endpoint, uploaded)
 
         async def bounded(request: Request) -> Any:
             largest = LARGEST_UPLOAD if file else LARGEST_BODY
@@ -82,8 +86,8 @@ def _kind(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip()
 
 
-def _takes_file(route: Route) -> bool:
-    return any(getattr(one.default, "dependency", None) is uploaded for one in inspect.signature(route).parameters.values())
+def _takes(route: Route, reader: Callable[..., Any]) -> bool:
+    return any(getattr(one.default, "dependency", None) is reader for one in inspect.signature(route).parameters.values())
 
 
 def too_large(largest: int) -> HTTPException:
@@ -128,6 +132,19 @@ def bound(answer: Route, studio: Studio, allowed: Callable[..., Any]) -> Route:
     return route
 
 
+async def json_body(request: Request) -> dict[str, Any]:
+    """The body, a JSON object."""
+    if _kind(request) != JSON_TYPE:
+        raise HTTPException(status_code=422, detail=f"Send a JSON object as the body, with the header Content-Type: {JSON_TYPE}.")
+    try:
+        body = json.loads(await request.body())
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(status_code=422, detail=f"The body is no JSON ({error}): mend it.") from error
+    if not isinstance(body, dict):
+        raise HTTPException(status_code=422, detail="The body must be a JSON object, {…}: see docs/api.md.")
+    return body
+
+
 async def uploaded(request: Request, name: str = Query("upload")) -> AsyncIterator[Path]:
     """The raw body as a file of the given name, gone after the request."""
     if _kind(request) != FILE_TYPE:
@@ -156,7 +173,7 @@ def portrait_schema(_studio: Studio, _user: str) -> dict[str, Any]:
     return schema()
 
 
-async def portrait(studio: Studio, user: str, body: dict = Body(...)) -> dict[str, Any]:  # noqa: B008
+async def portrait(studio: Studio, user: str, body: dict = Depends(json_body)) -> dict[str, Any]:  # noqa: B008
     """Order pictures; with `wait`, answer when they are made or the time is over."""
     order, wait = await run_in_threadpool(order_of, body)
     id = studio.jobs.start(user, order)
@@ -224,7 +241,7 @@ def settings(studio: Studio, user: str) -> dict[str, Any]:
     return {"settings": to_mapping(studio.settings(user)), "fixed": dict(studio.fixed(user))}
 
 
-def change_settings(studio: Studio, user: str, body: dict = Body(...)) -> dict[str, Any]:  # noqa: B008
+def change_settings(studio: Studio, user: str, body: dict = Depends(json_body)) -> dict[str, Any]:  # noqa: B008
     """Change some of the settings."""
     studio.set_settings(from_mapping(Settings, to_mapping(studio.settings(user)) | body), user)
     return settings(studio, user)
@@ -233,7 +250,7 @@ def change_settings(studio: Studio, user: str, body: dict = Body(...)) -> dict[s
 # People.
 
 
-def analyse(studio: Studio, _user: str, body: dict = Body(...)) -> dict[str, Any]:  # noqa: B008
+def analyse(studio: Studio, _user: str, body: dict = Depends(json_body)) -> dict[str, Any]:  # noqa: B008
     """What is seen in photos, and what stands against each."""
     values = checked(body, photos=list, adapter=str, analyser=str, face=int)
     return {"photos": [seen_json(one) for one in studio.look(pictures_of(values.pop("photos", [])), **values)]}
@@ -244,13 +261,13 @@ def persons(studio: Studio, user: str) -> dict[str, Any]:
     return {"persons": [person_json(one) for one in studio.library(user).people()]}
 
 
-def add_person(studio: Studio, user: str, body: dict = Body(...)) -> dict[str, Any]:  # noqa: B008
+def add_person(studio: Studio, user: str, body: dict = Depends(json_body)) -> dict[str, Any]:  # noqa: B008
     """Save a person from photos."""
     values = checked(body, name=str, photos=list, adapter=str, analyser=str, face=int, consent=bool, keep_photos=bool, replace=bool)
     return person_json(studio.save_person(user, values.pop("name", ""), pictures_of(values.pop("photos", [])), **values))
 
 
-def rename_person(studio: Studio, user: str, name: str, body: dict = Body(...)) -> dict[str, Any]:  # noqa: B008
+def rename_person(studio: Studio, user: str, name: str, body: dict = Depends(json_body)) -> dict[str, Any]:  # noqa: B008
     """Give a saved person another name."""
     return person_json(studio.library(user).rename(name, checked(body, name=str).get("name", "")))
 
@@ -261,7 +278,7 @@ def delete_person(studio: Studio, user: str, name: str) -> dict[str, Any]:
     return {"deleted": name}
 
 
-def merge_persons(studio: Studio, user: str, body: dict = Body(...)) -> dict[str, Any]:  # noqa: B008
+def merge_persons(studio: Studio, user: str, body: dict = Depends(json_body)) -> dict[str, Any]:  # noqa: B008
     """Make one person of several."""
     values = checked(body, names=list, into=str)
     names = [str(one) for one in values.get("names", [])]
@@ -299,7 +316,7 @@ def styles(studio: Studio, user: str, thumbnails: bool = Query(False)) -> dict[s
     return {"styles": [style_json(one, thumbnail=thumbnails) for one in studio.styles(user)]}
 
 
-def add_style(studio: Studio, user: str, body: dict = Body(...)) -> dict[str, Any]:  # noqa: B008
+def add_style(studio: Studio, user: str, body: dict = Depends(json_body)) -> dict[str, Any]:  # noqa: B008
     """Save a style of one's own."""
     values = checked(body, name=str, prompt=str, negative=str, lora=str, hashes=list, weight=float, replace=bool)
     over, values["hashes"] = values.pop("replace", False), tuple(values.get("hashes", ()))

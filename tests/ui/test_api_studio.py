@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -293,14 +294,47 @@ def test_files_come_as_files_only(client, path):
     assert "saved person" in refused(client.post("persons/import", content=b"x", headers=FILE))
 
 
+def test_json_comes_as_json_only(client):
+    for headers in ({"Content-Type": "text/plain"}, {"Content-Type": "application/x-www-form-urlencoded"}, {}, FILE):
+        assert "Content-Type: application/json" in refused(client.post("persons", content=b"{}", headers=headers))
+    said = {"Content-Type": "application/json"}
+    for content in (b"{", b"\xff", b"", b"[" * 100_000):
+        assert "The body is no JSON" in refused(client.post("persons", content=content, headers=said))
+    for content in (b"[1]", b'"x"', b"null"):
+        assert "must be a JSON object" in refused(client.post("persons", content=content, headers=said))
+
+
+@pytest.mark.parametrize("path", ["portrait", "persons", "styles", "persons/import"])
+def test_nothing_of_a_body_is_read_before_the_log_in(client, path):
+    kind = "application/octet-stream" if path.endswith("import") else "application/json"
+    read = []
+    for who, status in (("stranger", 401), ("ada", 422)):
+        answered, before = [], len(read)
+
+        async def receive():
+            read.append(1)
+            return {"type": "http.request", "body": b"{}", "more_body": False}
+
+        async def send(message, answered=answered):
+            answered.append(message)
+
+        headers = [(b"content-type", kind.encode()), (b"who", who.encode())]
+        scope = {
+            "type": "http", "method": "POST", "path": f"{PREFIX}/{path}", "raw_path": b"", "query_string": b"", "headers": headers,
+            "http_version": "1.1", "scheme": "http", "server": ("studio", 80), "client": ("visitor", 1), "root_path": "",
+        }  # fmt: skip
+        asyncio.run(client.app(scope, receive, send))
+        assert answered[0]["status"] == status
+        assert (len(read) == before) == (who == "stranger")
+
+
 @pytest.mark.parametrize("announced", [True, False])
 @pytest.mark.parametrize(
     ("limit", "path", "headers"),
     [
         ("LARGEST_UPLOAD", "persons/import", FILE),
         ("LARGEST_BODY", "portrait", {"Content-Type": "application/json"}),
-        ("LARGEST_BODY", "persons", {}),
-        ("LARGEST_BODY", "portrait", FILE),
+        ("LARGEST_BODY", "persons", {"Content-Type": "application/json; charset=utf-8"}),
     ],
 )
 def test_a_body_that_is_too_large_is_refused(client, monkeypatch, limit, path, headers, announced):
