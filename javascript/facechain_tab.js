@@ -421,7 +421,7 @@
         unreached(root);
         dates(root);
         watch(root);
-        nudge();
+        if (root.offsetParent) nudge();
         take(root);
         const button = root.querySelector("[data-press]");
         if (button && button.dataset.once !== pressed) {

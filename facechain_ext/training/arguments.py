@@ -10,18 +10,34 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from facechain_ext.errors import BadInput
-from facechain_ext.training.checkpoint import default_folder
+from facechain_ext.training.checkpoint import CHECKPOINT, ENCODER, default_folder, trained
 
 Settings = TypeVar("Settings")
 PACE = {"steps", "log_every", "sheet_every", "save_seconds", "device", "threads", "narrow", "last"}
 
 
 def option(
-    default: Any, label: str, choices: Sequence[str] = (), *, lowest: float | None = None, highest: float | None = None, multiple: int = 1
-) -> Any:
-    """A field of a settings dataclass with the words that explain it; a number may have a lowest and a highest value, and a divisor."""
+    default: Any, label: str, choices: Sequence[str] = (), *, lowest: float | None = None, highest: float | None = None, multiple: int = 1,
+    source: tuple[str, str] | None = None,
+) -> Any:  # fmt: skip
+    """A field of a settings dataclass with the words that explain it; a number may have a lowest and a highest value, and a divisor.
+
+    source: the training, and its file, that an empty value stands for (`checkpoint.trained`). The command line fills it in: a training that
+    goes on does so with the file it began with, or is refused.
+    """
     limits = {"lowest": lowest, "highest": highest, "multiple": multiple}
-    return field(default=default, metadata={"label": label, "choices": tuple(choices), **limits})
+    return field(default=default, metadata={"label": label, "choices": tuple(choices), "source": source, **limits})
+
+
+def checkpoint_option() -> Any:
+    """The checkpoint to train on."""
+    label = "SD1.5 checkpoint, one file; empty: the demo model's, as export-base wrote it here, else the product's"
+    return option("", label, source=("base", CHECKPOINT))
+
+
+def encoder_option() -> Any:
+    """The face encoder that looks."""
+    return option("", "face encoder; empty: the one train-encoder trained here, else the product's", source=("encoder", ENCODER))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +87,8 @@ def parse(kind: type[Settings], name: str, summary: str, argv: Sequence[str]) ->
         _add(parser, one)
     given = vars(parser.parse_args(argv))
     folder = given.pop("folder")
-    return kind(**given), folder
+    empty = {one.name: one.metadata["source"] for one in fields(kind) if one.metadata["source"] and not given[one.name]}
+    return kind(**given | {name: str(trained(*source)) for name, source in empty.items()}), folder
 
 
 def _add(parser: argparse.ArgumentParser, one: Any) -> None:

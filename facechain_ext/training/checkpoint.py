@@ -20,8 +20,8 @@ from facechain_ext.errors import BadInput, BadWeights, CannotWrite
 
 STATE = "state.pt"
 WEIGHTS = "weights.safetensors"
-CHECKPOINT = "checkpoint.safetensors"
-"""Of export-base."""
+CHECKPOINT, ENCODER = "checkpoint.safetensors", "encoder.safetensors"
+"""Of export-base and of train-encoder."""
 
 
 def default_folder(name: str) -> Path:

@@ -16,7 +16,7 @@ from torch import Tensor
 from facechain_ext.demo.world import Drawing
 from facechain_ext.errors import BadInput
 from facechain_ext.hosts.standalone.checkpoint import Networks
-from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
+from facechain_ext.training.arguments import Common, checkpoint_option, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import CHECKPOINT
 from facechain_ext.training.device import choose_device, fused, lay_out, optimise, pace_of, rate_at, send
@@ -44,7 +44,7 @@ class ControlSettings(Common):
 
     rate: float = option(1e-4, "highest learning rate; cosine to a twentieth of it")
     batch: int = option(8, "pictures per step", lowest=1)
-    checkpoint: str = option("", "SD1.5 checkpoint, one file; empty: the demo model's, as export-base wrote it here, else the product's")
+    checkpoint: str = checkpoint_option()
     data: str = option("", f"folder of captioned pictures, their skeletons in its sub-folder {SKELETONS}; empty: drawn people")
     size: int = option(512, "side of the folder's pictures in pixels, a multiple of 64", lowest=64, multiple=64)
     latents: str = option("", "drawn people: folder of encoded pictures; empty: encoded on the fly, which is slower")

@@ -14,6 +14,7 @@ from facechain_ext.demo.world import Drawing
 from facechain_ext.engine.encoder import EncoderSizes, FaceEncoder
 from facechain_ext.engine.int8 import from_int8
 from facechain_ext.training.arguments import identity_of, parse, speak
+from facechain_ext.training.checkpoint import ENCODER as FINISHED
 from facechain_ext.training.device import choose_device, pace_of
 from facechain_ext.training.frozen import finish
 from facechain_ext.training.likeness import LikenessSettings, LikenessTrainee
@@ -24,7 +25,6 @@ from facechain_ext.vision.align import SIZE, similarity
 from facechain_ext.vision.masks import head_from_parsing
 
 NAME, SUMMARY = "train-encoder", "Train the demo model's face encoder."
-FINISHED = "encoder.safetensors"
 LARGE = ("senet.0.weight", "feature.0.weight")
 """Four fifths of the encoder's numbers: kept in int8."""
 JITTER = 0.8  # pixels a detector's landmarks are off, one standard deviation

@@ -27,7 +27,7 @@ from facechain_ext.engine.identity import to_input
 from facechain_ext.engine.injection import Call, attach
 from facechain_ext.errors import BadInput
 from facechain_ext.hosts.standalone.checkpoint import Networks
-from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
+from facechain_ext.training.arguments import Common, checkpoint_option, encoder_option, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import trained
 from facechain_ext.training.device import choose_device, fused, lay_out, optimise, pace_of, rate_at, send
@@ -62,8 +62,8 @@ class FactSettings(Common):
     rate: float = option(1e-4, "highest learning rate; cosine to a twentieth of it")
     batch: int = option(8, "pictures per step and process", lowest=1)
     decay: float = option(0.9995, "decay of the moving average of the weights")
-    checkpoint: str = option("", "SD1.5 checkpoint, one file; empty: the demo model's, as export-base wrote it here, else the product's")
-    encoder: str = option("", "face encoder; empty: the one train-encoder trained here, else the product's")
+    checkpoint: str = checkpoint_option()
+    encoder: str = encoder_option()
     begin: str = option("", "adapter to begin with; empty: a fresh one")
     data: str = option("", "dataset folder with a sub-folder of pictures per person; empty: drawn people")
     size: int = option(512, "side of a dataset's pictures in pixels, a multiple of 8", lowest=8, multiple=8)

@@ -21,7 +21,7 @@ from facechain_ext.demo.architecture import VAE
 from facechain_ext.engine.checkpoints import read_encoder
 from facechain_ext.engine.encoder import FaceEncoder
 from facechain_ext.errors import BadInput
-from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
+from facechain_ext.training.arguments import Common, checkpoint_option, encoder_option, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import default_folder, fill, load_weights, trained
 from facechain_ext.training.device import choose_device, fused, optimise, pace_of, rate_at, send
@@ -141,8 +141,8 @@ class RecogniserSettings(Common):
     """Settings of a recogniser's training."""
 
     batch: int = option(64, "latents per step, half of them told by the UNet from noise, half with noise left in them", lowest=2)
-    encoder: str = option("", "face encoder; empty: the one train-encoder trained here, else the product's")
-    checkpoint: str = option("", "SD1.5 checkpoint, one file; empty: the demo model's, as export-base wrote it here, else the product's")
+    encoder: str = encoder_option()
+    checkpoint: str = checkpoint_option()
     drawn: str = option("", "folder of draw-people with single people")
     latents: str = option("", "folder of encode-pictures with latents of the same")
     noise: float = option(0.9, "most noise left in latents, in their own deviations")

@@ -20,7 +20,7 @@ from facechain_ext.demo.world.caption import STYLE_WORDS
 from facechain_ext.demo.world.traits import EXTRA_STYLES
 from facechain_ext.errors import BadInput
 from facechain_ext.hosts.standalone.checkpoint import Networks
-from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
+from facechain_ext.training.arguments import Common, checkpoint_option, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import CHECKPOINT
 from facechain_ext.training.device import choose_device, fused, lay_out, optimise, pace_of, rate_at
@@ -42,7 +42,7 @@ class StyleSettings(Common):
 
     rate: float = option(1e-4, "highest learning rate; cosine to a twentieth of it")
     batch: int = option(4, "pictures per step", lowest=1)
-    checkpoint: str = option("", "SD1.5 checkpoint, one file; empty: the demo model's, as export-base wrote it here, else the product's")
+    checkpoint: str = checkpoint_option()
     data: str = option("", "folder of pictures, each with a caption in a .txt of the same name beside it")
     trigger: str = option("", "word before every caption")
     style: str = option("", "instead of a folder: a drawn style", ("", *EXTRA_STYLES))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -21,7 +22,7 @@ from facechain_ext.errors import BadInput, BadWeights
 from facechain_ext.training import analyser, base, control, encoder, fact, judge, latents, people, pixels, recognition, style_lora, vae
 from facechain_ext.training.arguments import identity_of, parse
 from facechain_ext.training.average import Average
-from facechain_ext.training.checkpoint import load_weights, save_weights
+from facechain_ext.training.checkpoint import TRAINED, load_weights, save_weights
 from facechain_ext.training.commands import COMMANDS
 from facechain_ext.training.device import rate_at
 from facechain_ext.training.frozen import finish
@@ -456,6 +457,21 @@ def test_settings_come_from_the_command_line(tmp_path):
     assert "device" not in identity_of(settings) and identity_of(settings)["batch"] == 8
     with pytest.raises(BadInput, match="--batch is 0"):
         parse(base.BaseSettings, "train-base", "", ["--batch", "0"])
+
+
+@pytest.mark.parametrize(("name", "training"), [("checkpoint", "base"), ("encoder", "encoder")])
+def test_a_training_goes_on_with_the_file_it_took_by_default(tmp_path, monkeypatch, name, training):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    begun = parse(fact.FactSettings, "train-fact", "", [])[0]
+    assert Path(getattr(begun, name)) == TRAINED / f"{name}.safetensors"
+    assert getattr(parse(fact.FactSettings, "train-fact", "", [f"--{name}", "mine"])[0], name) == "mine"
+    newer = tmp_path / "facechain" / "training" / training / f"{name}.safetensors"
+    newer.parent.mkdir(parents=True)
+    newer.touch()
+    later = parse(fact.FactSettings, "train-fact", "", [])[0]
+    assert Path(getattr(later, name)) == newer
+    changed = {key for key, value in identity_of(later).items() if identity_of(begun)[key] != value}
+    assert changed == {name}, "and so it is refused to go on"
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))
