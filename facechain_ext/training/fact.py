@@ -10,7 +10,8 @@ import copy
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from facechain_ext.training.arguments import Common, checkpoint_option, encoder_
 from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import trained
 from facechain_ext.training.device import choose_device, fused, lay_out, optimise, pace_of, rate_at, send
+from facechain_ext.training.distil import Teacher, Tell
 from facechain_ext.training.drawn import DrawnSet
 from facechain_ext.training.encoder import FINISHED as ENCODER
 from facechain_ext.training.fair import Outside
@@ -99,6 +101,10 @@ class FactSettings(Common):
     painted: int = option(
         0, "with --identity: people per step whom the model itself paints from noise, for the loss to watch; 0: none", lowest=0
     )
+    distil: float = option(
+        0.0, "drawn people: weight of distillation from the model itself, told in words how somebody looks, beside --teacher; 0: none"
+    )
+    teacher: str = option("", "for --distil: adapter whose faces the words are said beside; empty: that of --begin")
     parallel: bool = option(False, "ablation: parallel cross-attention, as IP-Adapter's, instead of the gate before the text")
 
     def __post_init__(self) -> None:
@@ -109,6 +115,10 @@ class FactSettings(Common):
             raise BadInput("--identity needs to know who is who: give --drawn and --ahead beside it.")
         if self.painted and not self.identity:
             raise BadInput("--painted lets the identity loss watch: give --identity beside it.")
+        if self.distil and self.data:
+            raise BadInput("--distil tells looks in words, and only those of drawn people are known: leave out --data or --distil.")
+        if self.teacher and not self.distil:
+            raise BadInput("--teacher is an adapter for --distil: give that beside it.")
 
 
 MAY_CHANGE = {"models", "half"}
@@ -132,7 +142,7 @@ class Batch:
     """Examples on the device. latents scaled [B, 4, h, w]; words [B, 77]; head [B, H, W].
 
     crops: per person [B, n, 112, 112, 3]; rows: per person where the encoder's tokens of them are kept [B, n], or None; places: per
-    person [B, H, W] or None; faceless: whose face is left out [B].
+    person [B, H, W] or None; faceless, wordless: whose face, whose caption is left out [B]; looks: the words with looks [B, 77], or None.
     """
 
     latents: Tensor
@@ -142,6 +152,8 @@ class Batch:
     rows: tuple[np.ndarray | None, ...]
     places: tuple[Tensor | None, ...]
     faceless: Tensor
+    wordless: Tensor
+    looks: Tensor | None
 
 
 class FactTrainee:
@@ -169,6 +181,10 @@ class FactTrainee:
             self.kept = look_ahead(self.encoder, drawn, autocast=settings.autocast)
             if settings.identity:
                 self.identity = IdentityLoss.of(settings.recogniser, self.encoder, drawn, self.kept)
+        self.teacher: Teacher | None = None
+        if settings.distil:
+            before = build_adapter(replace(settings, begin=settings.teacher), networks.unet, encoder) if settings.teacher else self.adapter
+            self.teacher = Teacher(networks.unet, copy.deepcopy(before).to(device), self._attach)
         self.known = self.seen = torch.zeros(())
         self.judged = 0.0
         self.told: Told | None = None
@@ -183,24 +199,31 @@ class FactTrainee:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.autocast):
             with torch.no_grad():
                 words = self.networks.text_encoder(batch.words).last_hidden_state
-            persons = self._persons(batch)
+                looks = None if batch.looks is None else self.networks.text_encoder(batch.looks).last_hidden_state
             rows = tuple(range(len(noise)))
             call = Call(rows=rows, pictures=rows, progress=0.0, latent=latent)
-            with self._attach(self.adapter, persons, lambda _: call, outside):
+            with self._attach(self.adapter, self._persons(batch, self.adapter), lambda _: call, outside):
                 noisy = add_noise(batch.latents, noise, times)
                 found = self.networks.unet(noisy, times, words).sample
-        plain = F.mse_loss(found.float(), noise, reduction="none")
-        weight = 1 + (settings.heads - 1) * F.adaptive_avg_pool2d(batch.head[:, None], latent)
-        error, fair = (plain * weight).mean(dim=(1, 2, 3)) / weight.mean(), outside.mean()
-        told = (error * self._weight(times)).mean()
-        unlike, strayed = self._unlike(batch, words, noisy, found.float(), times)
-        loss = told + settings.fair_weight * settings.fair * (fair + strayed) + settings.identity * unlike
+        plain = F.mse_loss(found.float(), noise, reduction="none").detach()
+        told, fair = self._error(found.float(), noise, batch.head, times).mean(), outside.mean()
+        taught = self._taught(batch, words, looks, noisy, found.float(), times)
+        unlike, strayed, more = self._unlike(batch, words, looks, noisy, found.float(), times)
+        fairly = settings.fair_weight * settings.fair * (fair + strayed)
+        loss = told + fairly + settings.identity * unlike + settings.distil * (taught + more)
         norm = self._update(loss, number)
         self.average.follow(number)
-        said = {"error": plain.detach().mean(), "fair": fair.detach(), "gate": self._opening(), "gradient": norm}
+        said = {"error": plain.mean(), "fair": fair.detach(), "gate": self._opening(), "gradient": norm}
         watch = {"seen": (settings.painted, self.seen), "strayed": (settings.painted, torch.as_tensor(strayed).detach())}
-        more = {"known": (settings.identity, self.known), **watch, "judged": (settings.tested, self.judged)}
-        return said | {name: value for name, (asked, value) in more.items() if asked}
+        lessons = {"taught": (settings.distil, taught), "taught_painted": (settings.distil * settings.painted, more)}
+        asked = {"known": (settings.identity, self.known), **watch, **lessons, "judged": (settings.tested, self.judged)}
+        return said | {name: torch.as_tensor(value).detach() for name, (wanted, value) in asked.items() if wanted}
+
+    def _error(self, found: Tensor, wanted: Tensor, head: Tensor, times: Tensor) -> Tensor:
+        """Squared error of noise [B, 4, h, w] as it counts: by heads [1 or B, H, W] and by steps of the noise [B]."""
+        weight = 1 + (self.settings.heads - 1) * F.adaptive_avg_pool2d(head[:, None], found.shape[2:])
+        error = (F.mse_loss(found, wanted, reduction="none") * weight).mean(dim=(1, 2, 3)) / weight.mean()
+        return error * self._weight(times)
 
     def _weight(self, times: Tensor) -> Tensor:
         """How much the error of the noise counts at steps of it [B]."""
@@ -230,6 +253,8 @@ class FactTrainee:
             rows=tuple(_rows([one.people[p].rows for one in examples]) if self.kept is not None else None for p in people),
             places=tuple(_places([one.people[p].place for one in examples], self.device) for p in people),
             faceless=send(chance < settings.drop, self.device),
+            wordless=wordless,
+            looks=_looks(examples, self.device) if settings.distil else None,
         )
 
     @torch.no_grad()
@@ -242,12 +267,12 @@ class FactTrainee:
             latents = vae.encode(pictures).latent_dist.mean
         return latents * vae.config["scaling_factor"]
 
-    def _persons(self, batch: Batch) -> list[Variants]:
+    def _persons(self, batch: Batch, adapter: Adapter | ParallelAdapter) -> list[Variants]:
         """Everybody's face tokens per row, the null tokens where the row goes without."""
-        null, persons = self._null(), []
+        null, persons = self._null(adapter), []
         for crops, rows, place in zip(batch.crops, batch.rows, batch.places, strict=True):
             count = crops.shape[1]
-            tokens = self._tokens(self.adapter, crops.flatten(0, 1), rows).unflatten(0, (-1, count)).flatten(1, 2)
+            tokens = self._tokens(adapter, crops.flatten(0, 1), rows).unflatten(0, (-1, count)).flatten(1, 2)
             persons.append(Variants(stack=torch.where(batch.faceless[:, None, None], null.repeat(1, count, 1), tokens), mask=place))
         return persons
 
@@ -258,54 +283,83 @@ class FactTrainee:
             local = self.encoder(to_input(crops))
         return adapter.resampler(local)
 
-    def _unlike(self, batch: Batch, words: Tensor, noisy: Tensor, noise: Tensor, times: Tensor) -> tuple[Tensor | float, Tensor | float]:
-        """What the identity loss says of told noise, and FAIR where it watches.
+    def _taught(
+        self, batch: Batch, words: Tensor, looks: Tensor | None, noisy: Tensor, found: Tensor, times: Tensor
+    ) -> Tensor | float:  # fmt: skip
+        """How far told noise is from the teacher's; 0 where there is none. Rows without face or caption are not asked."""
+        if self.teacher is None or looks is None:
+            return 0.0
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.autocast), torch.no_grad():
+            persons = self._persons(batch, self.teacher.before)
+            with self.teacher.told_of(persons, (noisy.shape[2], noisy.shape[3])) as tell:
+                wanted = tell(noisy, times, words, looks)
+        return (self._error(found, wanted, batch.head, times) * ~(batch.faceless | batch.wordless)).mean()
+
+    def _unlike(
+        self, batch: Batch, words: Tensor, looks: Tensor | None, noisy: Tensor, noise: Tensor, times: Tensor
+    ) -> tuple[Tensor | float, Tensor | float, Tensor | float]:  # fmt: skip
+        """What the identity loss says of told noise; and where it watches, FAIR and the teacher.
 
         0 where there is no such loss, or where pictures show several people.
         """
         rows = batch.rows[0]
         if self.identity is None or len(batch.rows) > 1 or rows is None:
-            return 0.0, 0.0
+            return 0.0, 0.0, 0.0
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.autocast):
             wrong, self.known = self.identity(take_noise(noisy, noise, times), times, rows[:, 0], ~batch.faceless)
             if not self.settings.painted:
-                return wrong, 0.0
-            more, strayed = self._watched(self.identity, batch, words, rows)
-            return wrong + more, strayed
+                return wrong, 0.0, 0.0
+            more, strayed, taught = self._watched(self.identity, batch, words, looks, rows)
+            return wrong + more, strayed, taught
 
-    def _watched(self, loss: IdentityLoss, batch: Batch, words: Tensor, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+    def _watched(
+        self, loss: IdentityLoss, batch: Batch, words: Tensor, looks: Tensor | None, rows: np.ndarray
+    ) -> tuple[Tensor, Tensor, Tensor | float]:  # fmt: skip
         """The identity loss along the model's own way from noise to pictures of some of the batch's people, with guidance as a host's.
 
-        And FAIR along it: nobody knows yet where the head will be, so it is asked of where heads are how often.
+        And FAIR and the teacher along it: nobody knows yet where the head will be, so both go by where heads are how often.
         """
         count, unet = min(self.settings.painted, len(words)), self.networks.unet
         with torch.no_grad():
             none = self.networks.text_encoder(self.no_words).last_hidden_state.expand(count, -1, -1)
-        stack = torch.cat((self._null(), self._tokens(self.adapter, batch.crops[0][:count, 0], rows[:count, :1])))
-        shown, without, faces = [0], (0,) * count, tuple(range(1, count + 1))
+        some, faces = (batch.crops[0][:count, 0], rows[:count, :1]), tuple(range(1, count + 1))
+        stack = torch.cat((self._null(self.adapter), self._tokens(self.adapter, *some)))
+        shown: list[int] = []
         latent = (batch.latents.shape[2], batch.latents.shape[3])
-        outside, strayed = Outside(self.usual.expand(count, -1, -1), latent), []
+        outside, strayed, taught = Outside(self.usual.expand(count, -1, -1), latent), [], []
 
         def tell(latents: Tensor, times: Tensor) -> Tensor:
-            shown[:] = without
+            shown[:] = (0,) * count
             with torch.no_grad():
                 plain = unet(latents, times, none).sample.float()
             shown[:] = faces
             with_face = unet(latents, times, words[:count]).sample.float()
             strayed.append(outside.mean())
+            if teach is not None and looks is not None:
+                shown.clear()
+                wanted = teach(latents, times, words[:count], looks[:count])
+                taught.append((self._error(with_face, wanted, self.usual, times) * ~batch.wordless[:count]).mean())
             return plain + GUIDANCE * (with_face - plain)
 
-        def call(_: int) -> Call:
-            return Call(rows=tuple(shown), pictures=tuple(range(count)), progress=0.0, latent=latent)
+        def call(_: int) -> Call | None:
+            return Call(rows=tuple(shown), pictures=tuple(range(count)), progress=0.0, latent=latent) if shown else None
 
         first = STEPS - 1 - int(torch.randint(STEPS // WATCHED, ()))
-        with self._attach(self.adapter, [Variants(stack=stack)], call, outside):
+        with self._attach(self.adapter, [Variants(stack=stack)], call, outside), self._teaching(some, latent) as teach:
             wrong, self.seen = watched(loss, tell, torch.randn_like(batch.latents[:count]), rows[:count, 0], first)
-        return wrong, torch.stack(strayed).mean()
+        return wrong, torch.stack(strayed).mean(), torch.stack(taught).mean() if taught else 0.0
 
-    def _null(self) -> Tensor:
+    def _teaching(self, faces: tuple[Tensor, np.ndarray], latent: tuple[int, int]) -> AbstractContextManager[Tell | None]:
+        """The teacher, told of these faces; nothing where there is none."""
+        if self.teacher is None:
+            return nullcontext()
+        with torch.no_grad():
+            stack = self._tokens(self.teacher.before, *faces)
+        return self.teacher.told_of([Variants(stack=stack)], latent)
+
+    def _null(self, adapter: Adapter | ParallelAdapter) -> Tensor:
         """Face tokens of nobody [1, T, context]."""
-        return self.adapter.resampler(torch.zeros(1, self.encoder.sizes.tokens, self.encoder.sizes.dim, device=self.device))
+        return adapter.resampler(torch.zeros(1, self.encoder.sizes.tokens, self.encoder.sizes.dim, device=self.device))
 
     def _update(self, loss: Tensor, number: int) -> Tensor:
         return optimise(loss, self.optimiser, self.parameters, rate_at(number, self.settings), team=self.team)
@@ -357,8 +411,7 @@ class FactTrainee:
         words, none = (self.networks.text_encoder(each).last_hidden_state for each in (texts, self.no_words))
         side = (self.settings.size if self.settings.data else HEIGHT) // 8
         start = torch.randn((len(crops), 4, side, side), generator=torch.Generator().manual_seed(3)).to(self.device)
-        null = adapter.resampler(torch.zeros(1, self.encoder.sizes.tokens, self.encoder.sizes.dim, device=self.device))
-        stack = torch.cat((null, self._tokens(adapter, send(crops, self.device))))
+        stack = torch.cat((self._null(adapter), self._tokens(adapter, send(crops, self.device))))
         rows = (*(0 for _ in crops), *range(1, len(crops) + 1))
         call = Call(rows=rows, pictures=rows, progress=0.0, latent=(side, side))
         made = [self._paint(start, words, none)]
@@ -409,6 +462,12 @@ def _rows(found: Sequence[np.ndarray | None]) -> np.ndarray | None:
     """Where the references of a batch are kept [B, n]; None where one of them is not."""
     known = [one for one in found if one is not None and (one >= 0).all()]
     return np.stack(known) if len(known) == len(found) else None
+
+
+def _looks(examples: Sequence[Example], device: torch.device) -> Tensor | None:
+    """Words with looks [B, 77]; None where pictures show several people."""
+    found = [one.looks for one in examples if one.looks is not None]
+    return send(np.stack(found).astype(np.int64), device) if len(found) == len(examples) else None
 
 
 def _places(masks: Sequence[np.ndarray | None], device: torch.device) -> Tensor | None:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from facechain_ext.demo.world import Drawing, Identity, appearance, draw, scene
+from facechain_ext.demo.world import person as drawn_person
 from facechain_ext.demo.world.traits import STYLES
 from facechain_ext.errors import BadInput
+from facechain_ext.training.distil import described
 from facechain_ext.training.drawn import DrawnSet, alone, check_alone, open_drawn
 from facechain_ext.training.encoder import head_crop
 from facechain_ext.training.latents import LatentSet, check_drawn, drawing_of, enough, open_pairs, open_set
@@ -41,7 +43,8 @@ class Seen:
 class Example:
     """A picture to learn: RGB uint8 [H, W, 3] or its latents [4, h, w], not scaled; words: tokens [77].
 
-    head: bool [H, W], or its share of every cell of the latents, float32 [h, w].
+    head: bool [H, W], or its share of every cell of the latents, float32 [h, w]. looks: the same words and how the person looks [77], of
+    drawn people alone in a picture.
     """
 
     words: np.ndarray
@@ -49,6 +52,7 @@ class Example:
     people: tuple[Seen, ...]
     picture: np.ndarray | None = None
     latents: np.ndarray | None = None
+    looks: np.ndarray | None = None
 
 
 class Source(Protocol):
@@ -92,12 +96,14 @@ class DrawnPeople:
         for number in range(len(drawing.people)):
             crops = [self._reference(drawing, number, rng, rng.random() < shuffle) for _ in range(references)]
             people.append(Seen(crops=np.stack(crops), place=places[number]))
+        words, who = tokens_of([drawing.caption])[0] if words is None else words, [one.who for one in drawing.people]
         return Example(
-            words=tokens_of([drawing.caption])[0] if words is None else words,
+            words=words,
             head=np.logical_or.reduce([one.head for one in drawing.people]),
             people=tuple(people),
             picture=drawing.picture if latents is None else None,
             latents=latents,
+            looks=described(words, who[0], drawing.scene.style) if len(who) == 1 else None,
         )
 
     def _reference(self, drawing: Drawing, number: int, rng: np.random.Generator, other: bool) -> np.ndarray:
@@ -142,8 +148,14 @@ class StoredPeople(DrawnPeople):
             rows = [self._other(int(person), row, paired, rng) if rng.random() < shuffle else own for _ in range(references)]
             crops = [pictures.faces[row, place] if one < 0 else self.drawn.faces[one, 0] for one in rows]
             people.append(Seen(crops=np.stack(crops), place=places[place], rows=np.array(rows)))
-        head = pictures.heads[row] / np.float32(255)
-        return Example(words=pictures.tokens[row], head=head, people=tuple(people), latents=latents.latents[row].astype(np.float32))
+        words, who, style = pictures.tokens[row], pictures.who[row], ALL_STYLES[int(pictures.styles[row])]
+        return Example(
+            words=words,
+            head=pictures.heads[row] / np.float32(255),
+            people=tuple(people),
+            latents=latents.latents[row].astype(np.float32),
+            looks=described(words, drawn_person(int(who[0])), style) if len(who) == 1 else None,
+        )
 
     def _other(self, person: int, row: int, paired: bool, rng: np.random.Generator) -> int:
         """The row of any other picture of somebody, photos more often than each of the other styles."""

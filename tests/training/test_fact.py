@@ -283,12 +283,12 @@ def test_dropped_rows_carry_the_null_tokens():
     batch = one._batch(0, np.random.default_rng(0))
     assert batch.faceless.all()
     null = one.adapter.resampler(torch.zeros(1, 144, 64))[0]
-    stack = one._persons(batch)[0].stack
+    stack = one._persons(batch, one.adapter)[0].stack
     assert all(torch.allclose(row, null.repeat(len(row) // 16, 1), atol=1e-6) for row in stack)
     kept = trainee(batch=3, drop=0.0, several=0.0)
     batch = kept._batch(0, np.random.default_rng(0))
     assert not batch.faceless.any()
-    assert not torch.allclose(kept._persons(batch)[0].stack[0], null, atol=1e-3)
+    assert not torch.allclose(kept._persons(batch, kept.adapter)[0].stack[0], null, atol=1e-3)
 
 
 def test_what_is_dropped_how_often():

@@ -210,7 +210,7 @@ def test_what_strays_on_the_way_is_weighed_too(gates):
 
     one._attach = attached
     with torch.no_grad():
-        _, strayed = one._watched(one.identity, batch, words, batch.rows[0])
+        _, strayed, _ = one._watched(one.identity, batch, words, None, batch.rows[0])
     assert len(shares) == 8 * 16
     assert strayed.item() == pytest.approx(np.mean(shares), rel=1e-3)
 
@@ -325,7 +325,7 @@ def test_what_is_watched_is_what_a_host_would_paint(gates):
 
     with torch.no_grad():
         torch.manual_seed(6)
-        found, _ = one._watched(one.identity, batch, words, rows)
+        found, _, _ = one._watched(one.identity, batch, words, None, rows)
         torch.manual_seed(6)
         first = 999 - int(torch.randint(125, ()))
         wanted, _ = identity_loss.watched(one.identity, tell, torch.randn(2, 4, 16, 16), rows[:2, 0], first)

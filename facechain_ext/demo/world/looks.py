@@ -67,6 +67,11 @@ def looks(who: Identity, rng: np.random.Generator, colours: bool = True) -> str:
     return f"with {', '.join(said)}" if said else ""
 
 
+def everything(who: Identity, colours: bool = True) -> str:
+    """All of somebody's looks that have a word."""
+    return f"with {', '.join(_all(who, colours))}"
+
+
 def _all(who: Identity, colours: bool) -> Iterator[str]:
     """Everything that has a word, from the most visible on."""
     hair = f"{HAIR_COLOUR_WORDS[traits.HAIR_COLOURS.index(who.hair.colour)]} " if colours else ""
