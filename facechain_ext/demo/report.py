@@ -22,6 +22,7 @@ from facechain_ext.demo.judge import JUDGE, read_judge, view
 from facechain_ext.demo.many import AnyAdapter, Painters, Place
 from facechain_ext.demo.mixed import shares
 from facechain_ext.demo.model import TRAINED, demo_files
+from facechain_ext.demo.probe import fit
 from facechain_ext.demo.random import SIDE
 from facechain_ext.demo.reader import ATTRIBUTES, Reader, labels_of
 from facechain_ext.demo.world import appearance, draw, person, scene
@@ -73,6 +74,7 @@ class ReportSettings(Limited):
     loras: str = option("", "style LoRAs as blueprint=file,woodcut=file; empty: the demo model's, none with another checkpoint")
     control: str = option("", "openpose ControlNet; empty: the demo model's, none with another checkpoint")
     pairs: bool = option(True, "measure pictures of two people")
+    probed: int = option(6_000, "real renders by which a probe learns to see which looks are right; 0: they are left out", lowest=0)
     ablation: str = option("", "adapters trained otherwise, as name=file,name=file, for the ablation table")
     device: str = option("auto", "auto, cpu, cuda, mps")
     workers: int = option(1, "processes that paint", lowest=1)
@@ -333,6 +335,7 @@ def figures(bench: Bench, keep: dict[str, Run]) -> Iterator[Figure]:
         lost = before[name] - kept[name]
         bar = "loses ≤ 3 points" if name == "all" else ""
         yield Figure(name=f"prompt kept, on: {name}", value=kept[name], bar=bar, held=lost <= 0.03 if bar else None, ceiling=answers)
+    yield from looks_right(bench, on)
     ratio = bench.outside(on, off)
     yield Figure(name="pixel change outside the head by inside", value=ratio, bar="≤ 0.25", held=ratio <= 0.25)
     four = keep.setdefault("four photos", bench.run(photos=4))
@@ -340,6 +343,23 @@ def figures(bench: Bench, keep: dict[str, Run]) -> Iterator[Figure]:
     yield Figure(name="identity first, four photos", value=several, bar="not lower", held=several >= alike, ceiling=top)
     yield Figure(name="prompt kept, four photos", value=words, bar="not lower", held=words >= kept["all"], ceiling=answers)
     yield from together(bench, keep, top)
+
+
+def looks_right(bench: Bench, run: Run) -> Iterator[Figure]:
+    """By what people are known again: looks that are right in pictures, beside what a probe sees of real renders."""
+    if not bench.settings.probed:
+        return
+    probe = fit(bench.judge, bench.settings.probed)
+    each = len(run.pictures[0])
+    people = [person(number) for number in run.people for _ in range(each)]
+    renders = []
+    for number in run.people:
+        rng = np.random.default_rng((53, number))
+        renders += [seen(picture(number, rng), rng, False) for _ in range(each)]
+    real = probe.agreement(np.stack(renders), people)
+    painted = probe.agreement(np.stack([view(one) for row in run.pictures for one in row]), people)
+    for name, value in painted.items():
+        yield Figure(name=f"looks right, on: {name}", value=value, bar="", held=None, ceiling=real[name])
 
 
 def together(bench: Bench, keep: dict[str, Run], top: float) -> Iterator[Figure]:

@@ -215,8 +215,8 @@ class FactTrainee:
         self.average.follow(number)
         said = {"error": plain.mean(), "fair": fair.detach(), "gate": self._opening(), "gradient": norm}
         watch = {"seen": (settings.painted, self.seen), "strayed": (settings.painted, torch.as_tensor(strayed).detach())}
-        lessons = {"taught": (settings.distil, taught), "taught_painted": (settings.distil * settings.painted, more)}
-        asked = {"known": (settings.identity, self.known), **watch, **lessons, "judged": (settings.tested, self.judged)}
+        asked = {"known": (settings.identity, self.known), **watch, "taught": (settings.distil, taught + more)}
+        asked["judged"] = (settings.tested, self.judged)
         return said | {name: torch.as_tensor(value).detach() for name, (wanted, value) in asked.items() if wanted}
 
     def _error(self, found: Tensor, wanted: Tensor, head: Tensor, times: Tensor) -> Tensor:
@@ -286,8 +286,12 @@ class FactTrainee:
     def _taught(
         self, batch: Batch, words: Tensor, looks: Tensor | None, noisy: Tensor, found: Tensor, times: Tensor
     ) -> Tensor | float:  # fmt: skip
-        """How far told noise is from the teacher's; 0 where there is none. Rows without face or caption are not asked."""
-        if self.teacher is None or looks is None:
+        """How far told noise is from the teacher's; 0 where there is none. Rows without face or caption are not asked.
+
+        Where the model is watched while it paints, the teacher speaks there alone: a picture with some noise shows already how its person
+        looks, and what words would change in one that strayed is never met.
+        """
+        if self.teacher is None or looks is None or self.settings.painted:
             return 0.0
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.autocast), torch.no_grad():
             persons = self._persons(batch, self.teacher.before)

@@ -37,16 +37,21 @@ def kinds_of(who: Identity) -> list[int]:
     return [names.index(value) for names, value in zip(KINDS.values(), values, strict=True)]
 
 
-def sizes_of(who: Identity) -> list[float]:
-    """Every trait that is a number or a colour, and the marks as 0 or 1."""
-    found: list[float] = []
-    for part in (who.face, who.eyes, who.brows, who.nose, who.mouth, who.hair):
-        for value in asdict(part).values():
+def named_sizes(who: Identity) -> dict[str, float]:
+    """Every trait that is a number or a colour (its three channels), and the marks as 0 or 1, by name, as "face jaw" or "hair colour g"."""
+    found: dict[str, float] = {}
+    for part in ("face", "eyes", "brows", "nose", "mouth", "hair"):
+        for name, value in asdict(getattr(who, part)).items():
             if isinstance(value, tuple):
-                found += [channel / 128 for channel in value]
+                found |= {f"{part} {name} {channel}": number / 128 for channel, number in zip("rgb", value, strict=True)}
             elif not isinstance(value, str):
-                found.append(float(value))
-    return [*found, *(float(mark in who.marks) for mark in traits.MARKS)]
+                found[f"{part} {name}"] = float(value)
+    return found | {f"mark {mark}": float(mark in who.marks) for mark in traits.MARKS}
+
+
+def sizes_of(who: Identity) -> list[float]:
+    """The values of `named_sizes`."""
+    return list(named_sizes(who).values())
 
 
 @lru_cache(maxsize=1)

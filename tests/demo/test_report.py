@@ -13,6 +13,7 @@ from PIL import Image
 from facechain_ext.demo import report
 from facechain_ext.demo.judge import Judge
 from facechain_ext.demo.mixed import MIXES
+from facechain_ext.demo.probe import GROUPS
 from facechain_ext.demo.reader import ATTRIBUTES, Reader, labels_of
 from facechain_ext.demo.world import appearance, scene
 from facechain_ext.errors import BadInput, FaceChainError
@@ -20,6 +21,7 @@ from facechain_ext.training import people
 from facechain_ext.training.checkpoint import save_weights
 from facechain_ext.training.encoder import head_crop
 from facechain_ext.training.reader import ReaderSettings, ReaderTrainee, answers, right, unseen
+from facechain_ext.training.recognition import KINDS
 
 
 def test_ranking_by_hand():
@@ -156,7 +158,7 @@ def written(tmp_path_factory):
     save_weights(folder / "parallel.safetensors", other.weights(), other.metadata())
     ablation = f"full={folder / 'adapter.safetensors'},parallel={folder / 'parallel.safetensors'}"
     given = {name: str(folder / f"{name}.safetensors") for name in names} | files
-    settings = report.ReportSettings(people=2, prompts=1, sampling=1, device="cpu", ablation=ablation, **given)
+    settings = report.ReportSettings(people=2, prompts=1, sampling=1, device="cpu", probed=8, ablation=ablation, **given)
     return folder, report.report(settings, folder / "out")
 
 
@@ -182,7 +184,10 @@ def test_the_table_on_random_weights(written):
     for name in ("style LoRA blueprint", "style LoRA woodcut", "pose ControlNet"):
         assert named[f"identity first, {name}"].value is None and named[f"identity first, {name}"].held is None
     assert named["identity first, two people"].value in (0.0, 0.25, 0.5, 0.75, 1.0)
-    assert all(row.value is None or row.value >= 0 for row in rows)
+    looks = {row.name: row for row in rows if row.name.startswith("looks right, on: ")}
+    assert len(looks) == len(KINDS) + len(GROUPS)
+    assert all(-1.001 <= one <= 1.001 for row in looks.values() for one in (row.value, row.ceiling))
+    assert all(row.value is None or row.value >= 0 for row in rows if row.name not in looks)
 
 
 def test_the_files_of_a_report(written):
