@@ -5,7 +5,7 @@
 
     const ROOT = "facechain-tab-root", PREFIX = "facechain-tab-";
     const STARS = "facechain-favourites";
-    const TICK = 300, PATIENCE = 5000, QUIET = [1500, 6000];
+    const TICK = 300, PATIENCE = 5000, QUIET = [1500, 6000], OURS = 2000;
 
     function all() {
         return typeof gradioApp === "function" ? gradioApp() : document;
@@ -333,14 +333,16 @@
 
     /* ---- answers that gradio missed ---- */
 
-    let last = 0, nudged = QUIET.length, own = 0;
+    const nudges = [];
+    let last = 0, nudged = QUIET.length;
 
     /* Requests to gradio's queue, but for our own nudges; gradio 3, which answers each by itself, has no such address. */
     new PerformanceObserver((found) => {
         for (const one of found.getEntries()) {
             if (!/\/queue\/join(\?|$)/.test(one.name)) continue;
-            if (own > 0) {
-                own -= 1;
+            const ours = nudges.findIndex((at) => one.startTime >= at && one.startTime - at < OURS);
+            if (ours >= 0) {
+                nudges.splice(ours, 1);
                 continue;
             }
             last = Date.now();
@@ -352,7 +354,8 @@
     function nudge() {
         if (nudged === QUIET.length || Date.now() - last < QUIET[nudged]) return;
         nudged += 1;
-        own += 1;
+        nudges.push(performance.now());
+        if (nudges.length > QUIET.length) nudges.shift();  // one whose request never began
         press("nudge");
     }
 

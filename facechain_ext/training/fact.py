@@ -99,7 +99,7 @@ class FactSettings(Common):
     identity: float = option(0.0, "drawn people: weight of the identity loss, on the picture that the told noise stands for; 0: none")
     recogniser: str = option("", "for --identity: what train-recogniser trained; empty: the one trained here")
     painted: int = option(
-        0, "with --identity: people per step whom the model itself paints from noise, for the loss to watch; 0: none", lowest=0
+        0, "with --identity or --distil: people per step whom the model itself paints from noise, to be watched; 0: none", lowest=0
     )
     distil: float = option(
         0.0, "drawn people: weight of distillation from the model itself, told in words how somebody looks, beside --teacher; 0: none"
@@ -113,8 +113,8 @@ class FactSettings(Common):
             raise BadInput("--resampler 0 leaves the resampler as it is: give one that has learnt something with --begin.")
         if self.identity and not self.ahead:
             raise BadInput("--identity needs to know who is who: give --drawn and --ahead beside it.")
-        if self.painted and not self.identity:
-            raise BadInput("--painted lets the identity loss watch: give --identity beside it.")
+        if self.painted and not (self.ahead and (self.identity or self.distil)):
+            raise BadInput("--painted lets the identity loss or a teacher watch: give --identity or --distil beside it, and --ahead.")
         if self.distil and self.data:
             raise BadInput("--distil tells looks in words, and only those of drawn people are known: leave out --data or --distil.")
         if self.teacher and not self.distil:
@@ -206,7 +206,7 @@ class FactTrainee:
                 noisy = add_noise(batch.latents, noise, times)
                 found = self.networks.unet(noisy, times, words).sample
         plain = F.mse_loss(found.float(), noise, reduction="none").detach()
-        told, fair = self._error(found.float(), noise, batch.head, times).mean(), outside.mean()
+        told, fair = (self._error(found.float(), noise, batch.head) * self._weight(times)).mean(), outside.mean()
         taught = self._taught(batch, words, looks, noisy, found.float(), times)
         unlike, strayed, more = self._unlike(batch, words, looks, noisy, found.float(), times)
         fairly = settings.fair_weight * settings.fair * (fair + strayed)
@@ -214,16 +214,15 @@ class FactTrainee:
         norm = self._update(loss, number)
         self.average.follow(number)
         said = {"error": plain.mean(), "fair": fair.detach(), "gate": self._opening(), "gradient": norm}
-        watch = {"seen": (settings.painted, self.seen), "strayed": (settings.painted, torch.as_tensor(strayed).detach())}
+        watch = {"seen": (settings.painted * settings.identity, self.seen), "strayed": (settings.painted, strayed)}
         asked = {"known": (settings.identity, self.known), **watch, "taught": (settings.distil, taught + more)}
         asked["judged"] = (settings.tested, self.judged)
         return said | {name: torch.as_tensor(value).detach() for name, (wanted, value) in asked.items() if wanted}
 
-    def _error(self, found: Tensor, wanted: Tensor, head: Tensor, times: Tensor) -> Tensor:
-        """Squared error of noise [B, 4, h, w] as it counts: by heads [1 or B, H, W] and by steps of the noise [B]."""
+    def _error(self, found: Tensor, wanted: Tensor, head: Tensor) -> Tensor:
+        """Squared error of noise [B, 4, h, w] by rows, where heads [1 or B, H, W] count as they are told to [B]."""
         weight = 1 + (self.settings.heads - 1) * F.adaptive_avg_pool2d(head[:, None], found.shape[2:])
-        error = (F.mse_loss(found, wanted, reduction="none") * weight).mean(dim=(1, 2, 3)) / weight.mean()
-        return error * self._weight(times)
+        return (F.mse_loss(found, wanted, reduction="none") * weight).mean(dim=(1, 2, 3)) / weight.mean()
 
     def _weight(self, times: Tensor) -> Tensor:
         """How much the error of the noise counts at steps of it [B]."""
@@ -297,27 +296,28 @@ class FactTrainee:
             persons = self._persons(batch, self.teacher.before)
             with self.teacher.told_of(persons, (noisy.shape[2], noisy.shape[3])) as tell:
                 wanted = tell(noisy, times, words, looks)
-        return (self._error(found, wanted, batch.head, times) * ~(batch.faceless | batch.wordless)).mean()
+        return (self._error(found, wanted, batch.head) * self._weight(times) * ~(batch.faceless | batch.wordless)).mean()
 
     def _unlike(
         self, batch: Batch, words: Tensor, looks: Tensor | None, noisy: Tensor, noise: Tensor, times: Tensor
     ) -> tuple[Tensor | float, Tensor | float, Tensor | float]:  # fmt: skip
         """What the identity loss says of told noise; and where it watches, FAIR and the teacher.
 
-        0 where there is no such loss, or where pictures show several people.
+        0 where neither is asked, or where pictures show several people.
         """
-        rows = batch.rows[0]
-        if self.identity is None or len(batch.rows) > 1 or rows is None:
+        rows, wrong = batch.rows[0], 0.0
+        if len(batch.rows) > 1 or rows is None:
             return 0.0, 0.0, 0.0
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.autocast):
-            wrong, self.known = self.identity(take_noise(noisy, noise, times), times, rows[:, 0], ~batch.faceless)
+            if self.identity is not None:
+                wrong, self.known = self.identity(take_noise(noisy, noise, times), times, rows[:, 0], ~batch.faceless)
             if not self.settings.painted:
                 return wrong, 0.0, 0.0
-            more, strayed, taught = self._watched(self.identity, batch, words, looks, rows)
+            more, strayed, taught = self._watched(batch, words, looks, rows)
             return wrong + more, strayed, taught
 
     def _watched(
-        self, loss: IdentityLoss, batch: Batch, words: Tensor, looks: Tensor | None, rows: np.ndarray
+        self, batch: Batch, words: Tensor, looks: Tensor | None, rows: np.ndarray
     ) -> tuple[Tensor, Tensor, Tensor | float]:  # fmt: skip
         """The identity loss along the model's own way from noise to pictures of some of the batch's people, with guidance as a host's.
 
@@ -342,7 +342,8 @@ class FactTrainee:
             if teach is not None and looks is not None:
                 shown.clear()
                 wanted = teach(latents, times, words[:count], looks[:count])
-                taught.append((self._error(with_face, wanted, self.usual, times) * ~batch.wordless[:count]).mean())
+                # As it is: weighed as the noise of pictures is, the last steps were not heard, and there words help most.
+                taught.append((self._error(with_face, wanted, self.usual) * ~batch.wordless[:count]).mean())
             return plain + GUIDANCE * (with_face - plain)
 
         def call(_: int) -> Call | None:
@@ -350,7 +351,7 @@ class FactTrainee:
 
         first = STEPS - 1 - int(torch.randint(STEPS // WATCHED, ()))
         with self._attach(self.adapter, [Variants(stack=stack)], call, outside), self._teaching(some, latent) as teach:
-            wrong, self.seen = watched(loss, tell, torch.randn_like(batch.latents[:count]), rows[:count, 0], first)
+            wrong, self.seen = watched(self.identity, tell, torch.randn_like(batch.latents[:count]), rows[:count, 0], first)
         return wrong, torch.stack(strayed).mean(), torch.stack(taught).mean() if taught else 0.0
 
     def _teaching(self, faces: tuple[Tensor, np.ndarray], latent: tuple[int, int]) -> AbstractContextManager[Tell | None]:

@@ -110,10 +110,11 @@ class IdentityLoss:
 
 
 def watched(
-    loss: IdentityLoss, tell: Callable[[Tensor, Tensor], Tensor], noise: Tensor, rows: np.ndarray, first: int = STEPS - 1
+    loss: IdentityLoss | None, tell: Callable[[Tensor, Tensor], Tensor], noise: Tensor, rows: np.ndarray, first: int = STEPS - 1
 ) -> tuple[Tensor, Tensor]:
     """The loss along a model's own way from noise [B, 4, 16, 16] to pictures, its mean over the steps; the share that is right in the end.
 
+    Without a loss the way is gone all the same, and nothing is said of it: `tell` may have its own to say.
     tell: guided noise from latents and times [B]. Every step is learnt from by itself: what it is given is not learnt through, as in DRTune
     (Wu et al., 2024). rows: where a face of each is kept [B]. first: the first of the steps, all as far apart, one of the highest eighth:
     chosen at random, every step of the noise has its turn, and none is spent where no noise is left.
@@ -124,10 +125,11 @@ def watched(
     for now, after in zip(way, (*way[1:], -1), strict=True):
         times = torch.full((len(noise),), now, device=noise.device)
         clean, ahead = ddim(latents, tell(latents, times), now, after)
-        wrong, right = loss(clean, times, rows, everybody)
-        told.append(wrong)
+        if loss is not None:
+            wrong, right = loss(clean, times, rows, everybody)
+            told.append(wrong)
         latents = ahead.detach()
-    return torch.stack(told).mean(), right
+    return torch.stack(told).mean() if told else right, right
 
 
 def trust(times: Tensor) -> Tensor:

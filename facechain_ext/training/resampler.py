@@ -76,7 +76,7 @@ def look_ahead(encoder: FaceEncoder, drawn: DrawnSet, *, autocast: bool = False)
     """
     faces, device = drawn.faces[: drawn.done, 0], encoder.pos_embed.device
     shape = (len(faces), encoder.sizes.tokens, encoder.sizes.dim)
-    target = drawn.folder / f"seen-{encoder.fingerprint[:12]}.npy"
+    target = drawn.folder / f"seen-{encoder.fingerprint[:12]}{'-bfloat16' if autocast else ''}.npy"
     if encoder.fingerprint and target.is_file() and (kept := np.load(target, mmap_mode="r")).shape == shape:
         return kept
     found = np.empty(shape, np.float16)

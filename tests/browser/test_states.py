@@ -161,6 +161,27 @@ def test_no_answer_is_missed_while_the_stream_of_answers_closes(lived_in, visit)
     assert "Cheongsam" in page.part("styles").inner_text()
 
 
+def joins(page):
+    """How many requests to gradio's queue the page has made."""
+    return page.page.evaluate("performance.getEntriesByType('resource').filter((one) => /queue.join/.test(one.name)).length")
+
+
+def test_a_nudge_that_never_began_is_not_waited_for(lived_in, visit):
+    """The next thing that is asked is followed by two nudges all the same."""
+    page = visit()
+    page.page.wait_for_timeout(8000)  # what the page asked by itself, and both nudges, are answered
+    page.page.evaluate(
+        "document.querySelector('#facechain-tab-nudge').addEventListener('click', (event) => event.stopImmediatePropagation(),"
+        " {capture: true, once: true})"
+    )
+    page.page.locator('[data-star="Cheongsam"]').click(force=True)
+    page.page.wait_for_timeout(8000)
+    before = joins(page)
+    page.page.locator('[data-star="Cheongsam"]').click(force=True)
+    page.page.wait_for_timeout(8000)
+    assert joins(page) == before + 3, "the click and two nudges"
+
+
 def test_filters_that_are_changed_at_once_are_all_heard(lived_in, visit, monkeypatch):
     page = visit()
     page.page.wait_for_timeout(1500)  # what the page asked by itself is answered

@@ -14,8 +14,7 @@ from facechain_ext.demo.world.looks import everything
 from facechain_ext.engine.checkpoints import write_adapter
 from facechain_ext.engine.injection import Call, attach
 from facechain_ext.errors import BadInput
-from facechain_ext.training import fact, fresh, identity_loss
-from facechain_ext.training.checkpoint import save_weights
+from facechain_ext.training import fact, fresh
 from facechain_ext.training.drawn import DrawnSettings, draw_set, open_drawn
 from facechain_ext.training.latents import open_pairs, open_set
 from facechain_ext.training.noise import velocity_weight
@@ -193,13 +192,9 @@ def test_the_teacher_is_the_adapter_that_is_named(trainee, begin, tmp_path):
     assert not torch.equal(later.adapter.layers[0].to_out.weight, later.teacher.before.layers[0].to_out.weight)
 
 
-def test_it_is_taught_along_its_own_way(trainee, drawn, latents, monkeypatch, tmp_path):
-    """At every step of what it paints by itself: as far from the teacher there as by hand, where nobody's words are left out."""
-    monkeypatch.setattr(identity_loss, "read_encoder", lambda path: encoder())
-    monkeypatch.setattr(identity_loss, "networks_of", lambda path, device: networks())
-    settings = identity_loss.RecogniserSettings(steps=2, batch=4, warmup=1, drawn=str(drawn), latents=str(latents), tested=1)
-    save_weights(tmp_path / "recogniser.safetensors", identity_loss.RecogniserTrainee(settings, CPU).weights())
-    one = trainee(identity=1.0, painted=2, recogniser=str(tmp_path / "recogniser.safetensors"), heads=3.0)
+def test_it_is_taught_along_its_own_way(trainee, monkeypatch):
+    """At every step of what it paints by itself, each as loud as the others: as far from the teacher as by hand, where words are said."""
+    one = trainee(painted=2, heads=3.0, velocity=True)
     with torch.no_grad():
         for value in one.adapter.parameters():
             value.mul_(1.3)
@@ -209,7 +204,7 @@ def test_it_is_taught_along_its_own_way(trainee, drawn, latents, monkeypatch, tm
     asked, watched = [], fact.watched
     monkeypatch.setattr(fact, "watched", lambda loss, tell, *rest: watched(loss, lambda x, t: asked.append((x, t)) or tell(x, t), *rest))
     with torch.no_grad():
-        _, _, taught = one._watched(one.identity, batch, words, looks, batch.rows[0])
+        _, _, taught = one._watched(batch, words, looks, batch.rows[0])
     faces = torch.from_numpy(one.kept[batch.rows[0][:2, 0]].astype(np.float32))
     heads, found = 1 + 2 * one.usual[:, None], []
     for latents_, times in asked:

@@ -210,7 +210,7 @@ def test_what_strays_on_the_way_is_weighed_too(gates):
 
     one._attach = attached
     with torch.no_grad():
-        _, strayed, _ = one._watched(one.identity, batch, words, None, batch.rows[0])
+        _, strayed, _ = one._watched(batch, words, None, batch.rows[0])
     assert len(shares) == 8 * 16
     assert strayed.item() == pytest.approx(np.mean(shares), rel=1e-3)
 
@@ -238,7 +238,7 @@ def test_bad_input(trainee, drawn, tmp_path):
         trainee(latents=str(write_latents(tmp_path / "others", 24)))
     with pytest.raises(BadInput, match="who is who"):
         fact.FactSettings(identity=0.1)
-    with pytest.raises(BadInput, match="give --identity"):
+    with pytest.raises(BadInput, match="give --identity or --distil"):
         fact.FactSettings(painted=2)
     seen = np.zeros((24, 144, 64), np.float16)
     with pytest.raises(BadWeights, match="run the training"):
@@ -325,7 +325,7 @@ def test_what_is_watched_is_what_a_host_would_paint(gates):
 
     with torch.no_grad():
         torch.manual_seed(6)
-        found, _, _ = one._watched(one.identity, batch, words, None, rows)
+        found, _, _ = one._watched(batch, words, None, rows)
         torch.manual_seed(6)
         first = 999 - int(torch.randint(125, ()))
         wanted, _ = identity_loss.watched(one.identity, tell, torch.randn(2, 4, 16, 16), rows[:2, 0], first)
