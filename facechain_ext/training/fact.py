@@ -285,12 +285,8 @@ class FactTrainee:
     def _taught(
         self, batch: Batch, words: Tensor, looks: Tensor | None, noisy: Tensor, found: Tensor, times: Tensor
     ) -> Tensor | float:  # fmt: skip
-        """How far told noise is from the teacher's; 0 where there is none. Rows without face or caption are not asked.
-
-        Where the model is watched while it paints, the teacher speaks there alone: a picture with some noise shows already how its person
-        looks, and what words would change in one that strayed is never met.
-        """
-        if self.teacher is None or looks is None or self.settings.painted:
+        """How far told noise is from the teacher's; 0 where there is none. Rows without face or caption are not asked."""
+        if self.teacher is None or looks is None:
             return 0.0
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.autocast), torch.no_grad():
             persons = self._persons(batch, self.teacher.before)
@@ -342,7 +338,7 @@ class FactTrainee:
             if teach is not None and looks is not None:
                 shown.clear()
                 wanted = teach(latents, times, words[:count], looks[:count])
-                # As it is: weighed as the noise of pictures is, the last steps were not heard, and there words help most.
+                # As it is: weighed as the noise of pictures may be, the last steps would not be heard, and there words help most.
                 taught.append((self._error(with_face, wanted, self.usual) * ~batch.wordless[:count]).mean())
             return plain + GUIDANCE * (with_face - plain)
 
