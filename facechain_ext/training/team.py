@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterable
 from typing import Any
@@ -76,4 +77,13 @@ def assemble(device: str = "auto") -> Team:
         from accelerate import Accelerator
     except ImportError as error:
         raise MissingPackage("Training with several processes needs accelerate: install it, or start one process.") from error
-    return Team(Accelerator(cpu=device == "cpu" or not torch.cuda.is_available()))
+    made = Team(Accelerator(cpu=device == "cpu" or not torch.cuda.is_available()))
+    # Left to the end of the process, the connections are torn down while threads still use them, and now and then that aborts it.
+    atexit.register(_leave)
+    return made
+
+
+def _leave() -> None:
+    """Part from the others in order."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
