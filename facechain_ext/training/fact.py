@@ -467,7 +467,7 @@ def _rows(found: Sequence[np.ndarray | None]) -> np.ndarray | None:
 
 def _looks(examples: Sequence[Example], device: torch.device) -> Tensor | None:
     """Words with looks [B, 77]; None where pictures show several people."""
-    found = [one.looks for one in examples if one.looks is not None]
+    found = [one.looks() for one in examples if one.looks is not None]
     return send(np.stack(found).astype(np.int64), device) if len(found) == len(examples) else None
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -43,8 +44,8 @@ class Seen:
 class Example:
     """A picture to learn: RGB uint8 [H, W, 3] or its latents [4, h, w], not scaled; words: tokens [77].
 
-    head: bool [H, W], or its share of every cell of the latents, float32 [h, w]. looks: the same words and how the person looks [77], of
-    drawn people alone in a picture.
+    head: bool [H, W], or its share of every cell of the latents, float32 [h, w]. looks: tells the same words and how the person looks [77],
+    of drawn people alone in a picture.
     """
 
     words: np.ndarray
@@ -52,7 +53,7 @@ class Example:
     people: tuple[Seen, ...]
     picture: np.ndarray | None = None
     latents: np.ndarray | None = None
-    looks: np.ndarray | None = None
+    looks: Callable[[], np.ndarray] | None = None
 
 
 class Source(Protocol):
@@ -103,7 +104,7 @@ class DrawnPeople:
             people=tuple(people),
             picture=drawing.picture if latents is None else None,
             latents=latents,
-            looks=described(words, who[0], drawing.scene.style) if len(who) == 1 else None,
+            looks=partial(described, words, who[0], drawing.scene.style) if len(who) == 1 else None,
         )
 
     def _reference(self, drawing: Drawing, number: int, rng: np.random.Generator, other: bool) -> np.ndarray:
@@ -154,7 +155,7 @@ class StoredPeople(DrawnPeople):
             head=pictures.heads[row] / np.float32(255),
             people=tuple(people),
             latents=latents.latents[row].astype(np.float32),
-            looks=described(words, drawn_person(int(who[0])), style) if len(who) == 1 else None,
+            looks=partial(described, words, drawn_person(int(who[0])), style) if len(who) == 1 else None,
         )
 
     def _other(self, person: int, row: int, paired: bool, rng: np.random.Generator) -> int:

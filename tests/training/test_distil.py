@@ -71,9 +71,9 @@ def test_an_example_says_how_its_person_looks(drawn, latents, tmp_path):
         row = int(np.flatnonzero((people.tokens == one.words).all(axis=1))[0])
         looks = everything(person(int(people.who[row, 0])), people.styles[row] == 0)
         whole = f"{said(one.words)} , {looks}".replace(" ", "").replace("-", "")
-        assert whole.startswith(said(one.looks).replace(" ", "").replace("-", "")) and len(said(one.looks)) > len(said(one.words)) + 20
+        assert whole.startswith(said(one.looks()).replace(" ", "").replace("-", "")) and len(said(one.looks())) > len(said(one.words)) + 20
     alone = DrawnPeople().example(rng, 1, 1.0, False)
-    assert said(alone.looks).startswith(f"{said(alone.words)} , with ")
+    assert said(alone.looks()).startswith(f"{said(alone.words)} , with ")
     pairs = open_pairs(write_latents(tmp_path / "pairs", 3, people=2))
     assert DrawnPeople(pairs=pairs).example(rng, 1, 1.0, True).looks is None
 
