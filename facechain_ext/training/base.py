@@ -96,6 +96,13 @@ class BaseTrainee:
         self.no_words = tokens_of([""])
 
     def step(self, number: int, rng: np.random.Generator) -> Mapping[str, Tensor]:
+        loss, said = self.loss(number, rng)
+        norm = optimise(loss, self.optimiser, self.parameters, rate_at(number, self.settings), team=self.team)
+        self.average.follow(number)
+        return {**said, "gradient": norm}
+
+    def loss(self, number: int, rng: np.random.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """The loss of a step, and what to log of it."""
         settings = self.settings
         paired = self.pairs is not None and number % settings.pair_every == settings.pair_every - 1
         source, count = (self.pairs, max(1, settings.batch // 2)) if paired and self.pairs else (self.singles, settings.batch)
@@ -111,10 +118,8 @@ class BaseTrainee:
         told = mean_weight(times, difference[0, 0].numel())
         both = coarse_weight(times, settings.coarse) * error + settings.broad * told * mean
         loss = (both * snr_weight(times, settings.snr)).mean()
-        norm = optimise(loss, self.optimiser, self.parameters, rate_at(number, settings), team=self.team)
-        self.average.follow(number)
         means = (told * mean).sum() / told.sum() * difference[0, 0].numel()  # 1 where nothing is known of them
-        return {"error": difference.detach().square().mean(), "means": means.detach(), "loss": loss.detach(), "gradient": norm}
+        return loss, {"error": difference.detach().square().mean(), "means": means.detach(), "loss": loss.detach()}
 
     def _batch(self, rng: np.random.Generator, source: LatentSet, count: int) -> tuple[Tensor, Tensor, Tensor]:
         rows = np.sort(rng.integers(0, min(self.settings.pictures, source.done), count))

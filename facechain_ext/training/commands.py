@@ -38,6 +38,7 @@ COMMANDS: dict[str, Command] = {
     "train-resampler": Command("Teach an adapter's resampler to tell drawn people apart, before train-fact.", _from("resampler")),
     "train-recogniser": Command("Teach a small network whose face latents show, for train-fact's identity loss.", _from("identity_loss")),
     "train-fact": Command("Train a FACT adapter on a dataset of faces, or on drawn people.", _from("fact")),
+    "train-together": Command("Train the demo model's base and adapter together, faces beside the captions.", _from("together")),
     "train-style-lora": Command("Train a style LoRA on a folder of pictures, or on a drawn style.", _from("style_lora")),
     "train-control": Command("Train an openpose ControlNet on pictures with skeletons, or on drawn people.", _from("control")),
     "train-reader": Command("Train the reader that tells what a drawn picture shows.", _from("reader")),

@@ -190,6 +190,13 @@ class FactTrainee:
         self.told: Told | None = None
 
     def step(self, number: int, rng: np.random.Generator) -> Mapping[str, float | Tensor]:
+        loss, said = self.loss(number, rng)
+        norm = self._update(loss, number)
+        self.average.follow(number)
+        return {**said, "gradient": norm}
+
+    def loss(self, number: int, rng: np.random.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """The loss of a step, and what to log of it."""
         settings = self.settings
         batch = self._batch(number, rng)
         noise = torch.randn_like(batch.latents)
@@ -211,13 +218,11 @@ class FactTrainee:
         unlike, strayed, more = self._unlike(batch, words, looks, noisy, found.float(), times)
         fairly = settings.fair_weight * settings.fair * (fair + strayed)
         loss = told + fairly + settings.identity * unlike + settings.distil * (taught + more)
-        norm = self._update(loss, number)
-        self.average.follow(number)
-        said = {"error": plain.mean(), "fair": fair.detach(), "gate": self._opening(), "gradient": norm}
+        said = {"error": plain.mean(), "fair": fair.detach(), "gate": self._opening()}
         watch = {"seen": (settings.painted * settings.identity, self.seen), "strayed": (settings.painted, strayed)}
         asked = {"known": (settings.identity, self.known), **watch, "taught": (settings.distil, taught + more)}
         asked["judged"] = (settings.tested, self.judged)
-        return said | {name: torch.as_tensor(value).detach() for name, (wanted, value) in asked.items() if wanted}
+        return loss, said | {name: torch.as_tensor(value).detach() for name, (wanted, value) in asked.items() if wanted}
 
     def _error(self, found: Tensor, wanted: Tensor, head: Tensor) -> Tensor:
         """Squared error of noise [B, 4, h, w] by rows, where heads [1 or B, H, W] count as they are told to [B]."""
