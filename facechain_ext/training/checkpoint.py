@@ -30,6 +30,11 @@ def default_folder(name: str) -> Path:
     return Path(cache) / "facechain" / "training" / name
 
 
+def given_or_trained(path: str, name: str, file: str) -> Path:
+    """The file that was named; where none was, what `trained` says."""
+    return Path(path) if path else trained(name, file)
+
+
 def trained(name: str, file: str) -> Path:
     """What a training finished here in its own folder; where there is nothing, the file that comes with the product, if it does."""
     own, shipped = default_folder(name) / file, TRAINED / file

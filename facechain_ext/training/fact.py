@@ -30,7 +30,7 @@ from facechain_ext.errors import BadInput
 from facechain_ext.hosts.standalone.checkpoint import Networks
 from facechain_ext.training.arguments import Common, checkpoint_option, encoder_option, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
-from facechain_ext.training.checkpoint import trained
+from facechain_ext.training.checkpoint import given_or_trained
 from facechain_ext.training.device import choose_device, fused, lay_out, optimise, pace_of, rate_at, send
 from facechain_ext.training.distil import Teacher, Tell
 from facechain_ext.training.drawn import DrawnSet
@@ -117,6 +117,8 @@ class FactSettings(Common):
             raise BadInput("--painted lets the identity loss or a teacher watch: give --identity or --distil beside it, and --ahead.")
         if self.distil and self.data:
             raise BadInput("--distil tells looks in words, and only those of drawn people are known: leave out --data or --distil.")
+        if self.teacher and self.parallel:
+            raise BadInput("--teacher gives an adapter with gates, --parallel asks for one without: leave one of the two out.")
         if self.teacher and not self.distil:
             raise BadInput("--teacher is an adapter for --distil: give that beside it.")
 
@@ -487,7 +489,7 @@ def main(argv: Sequence[str]) -> None:
     team = assemble(settings.device)
     device = team.device(choose_device(settings))
     networks = networks_of(settings.checkpoint, device)
-    encoder = read_encoder(Path(settings.encoder) if settings.encoder else trained("encoder", ENCODER))
+    encoder = read_encoder(given_or_trained(settings.encoder, "encoder", ENCODER))
     trainee = FactTrainee(settings, device, networks, encoder, source_of(settings, folder), team)
     fixed = {key: value for key, value in identity_of(settings).items() if key not in MAY_CHANGE}
     train(trainee, folder, fixed | team.stated, settings.seed, pace_of(settings), team)

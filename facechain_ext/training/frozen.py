@@ -16,7 +16,7 @@ from facechain_ext.engine.int8 import to_int8
 from facechain_ext.errors import BadInput
 from facechain_ext.hosts.standalone.checkpoint import Networks, load_networks
 from facechain_ext.training.captioned import caption_of, pictures_in
-from facechain_ext.training.checkpoint import CHECKPOINT, trained
+from facechain_ext.training.checkpoint import CHECKPOINT, given_or_trained
 from facechain_ext.training.device import send
 from facechain_ext.training.loop import Trainee
 from facechain_ext.training.noise import add_noise, sample, snr_weight
@@ -64,7 +64,7 @@ def networks_of(checkpoint: str, device: torch.device) -> Networks:
 
     UnsupportedModel, BadWeights.
     """
-    return load_networks(Path(checkpoint) if checkpoint else trained("base", CHECKPOINT), device, torch.float32)
+    return load_networks(given_or_trained(checkpoint, "base", CHECKPOINT), device, torch.float32)
 
 
 def finish(trainee: Trainee, target: Path, small: Sequence[str] = ()) -> None:

@@ -23,7 +23,7 @@ from facechain_ext.engine.encoder import FaceEncoder
 from facechain_ext.errors import BadInput
 from facechain_ext.training.arguments import Common, checkpoint_option, encoder_option, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
-from facechain_ext.training.checkpoint import default_folder, fill, load_weights, trained
+from facechain_ext.training.checkpoint import default_folder, fill, given_or_trained, load_weights
 from facechain_ext.training.device import choose_device, fused, optimise, pace_of, rate_at, send
 from facechain_ext.training.drawn import DrawnSet, open_drawn
 from facechain_ext.training.encoder import FINISHED as ENCODER
@@ -163,7 +163,7 @@ class RecogniserTrainee:
         check_drawn(self.set, drawn.folder)
         everybody = whose(drawn)
         self.networks = networks_of(settings.checkpoint, device)
-        encoder = read_encoder(Path(settings.encoder) if settings.encoder else trained("encoder", ENCODER)).to(device)
+        encoder = read_encoder(given_or_trained(settings.encoder, "encoder", ENCODER)).to(device)
         self.whose = everybody[: self.set.done]
         self.learnt = int((self.whose < self.whose.max() + 1 - settings.tested).sum())
         if not self.learnt:

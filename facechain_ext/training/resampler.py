@@ -27,7 +27,7 @@ from facechain_ext.errors import BadInput
 from facechain_ext.log import log
 from facechain_ext.training.arguments import Common, encoder_option, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
-from facechain_ext.training.checkpoint import save_array, trained
+from facechain_ext.training.checkpoint import given_or_trained, save_array
 from facechain_ext.training.device import choose_device, fused, optimise, pace_of, rate_at, send
 from facechain_ext.training.drawn import DrawnSet, check_alone, open_drawn
 from facechain_ext.training.encoder import FINISHED as ENCODER
@@ -135,12 +135,12 @@ class ResamplerTrainee:
             raise BadInput("A resampler is taught by drawn people: give --drawn.")
         drawn = open_drawn(Path(settings.drawn))
         self.whose = whose(drawn)
-        encoder = read_encoder(Path(settings.encoder) if settings.encoder else trained("encoder", ENCODER)).to(device)
+        encoder = read_encoder(given_or_trained(settings.encoder, "encoder", ENCODER)).to(device)
         self.kept = look_ahead(encoder, drawn, autocast=settings.autocast)
         self.learnt = int((self.whose < self.whose.max() + 1 - settings.tested).sum())
         if not self.learnt:
             raise BadInput(f"{settings.drawn} has too few people to keep {settings.tested} for the test: draw more, or test with fewer.")
-        self.adapter = read_adapter(Path(settings.begin) if settings.begin else trained("fact", FINISHED)).to(device)
+        self.adapter = read_adapter(given_or_trained(settings.begin, "fact", FINISHED)).to(device)
         self.before = copy.deepcopy(self.adapter.resampler).requires_grad_(False)
         self.resampler = self.adapter.resampler.requires_grad_(True).train()
         width = self.adapter.sizes.resampler.queries * self.adapter.sizes.resampler.out_dim

@@ -23,7 +23,7 @@ from facechain_ext.errors import BadInput, Interrupted
 from facechain_ext.hosts.standalone.checkpoint import Networks
 from facechain_ext.training.arguments import identity_of, option, parse, speak
 from facechain_ext.training.base import BaseSettings, BaseTrainee
-from facechain_ext.training.checkpoint import CHECKPOINT, trained
+from facechain_ext.training.checkpoint import CHECKPOINT, given_or_trained
 from facechain_ext.training.device import Optimiser, choose_device, optimise, pace_of, rate_at
 from facechain_ext.training.encoder import FINISHED as ENCODER
 from facechain_ext.training.fact import FactSettings, FactTrainee, finish
@@ -131,8 +131,9 @@ def base_settings(settings: TogetherSettings) -> BaseSettings:
     """What the base model's trainee is told. BadWeights or BadInput where the latents cannot be read."""
     names = {one.name for one in fields(BaseSettings)} & {one.name for one in fields(TogetherSettings)}
     same = {name: getattr(settings, name) for name in names - {"begin", "batch", "pictures", "drop", "coarse", "data"}}
-    begin, count = settings.checkpoint or str(trained("base", CHECKPOINT)), settings.pictures or open_set(Path(settings.latents)).done
-    own = {"begin": begin, "batch": settings.alone, "pictures": count, "drop": settings.words, "data": settings.latents}
+    own = {"batch": settings.alone, "drop": settings.words, "data": settings.latents}
+    own["begin"] = str(given_or_trained(settings.checkpoint, "base", CHECKPOINT))
+    own["pictures"] = settings.pictures or open_set(Path(settings.latents)).done
     return BaseSettings(**same, **own)
 
 
@@ -141,7 +142,7 @@ def main(argv: Sequence[str]) -> None:
     settings, folder = parse(TogetherSettings, NAME, SUMMARY, argv)
     team = assemble(settings.device)
     device = team.device(choose_device(settings))
-    encoder = read_encoder(Path(settings.encoder) if settings.encoder else trained("encoder", ENCODER))
+    encoder = read_encoder(given_or_trained(settings.encoder, "encoder", ENCODER))
     trainee = TogetherTrainee(settings, device, encoder, folder, team)
     try:
         train(trainee, folder, identity_of(settings) | team.stated, settings.seed, pace_of(settings), team)

@@ -225,5 +225,7 @@ def test_bad_input(trainee):
         fact.FactSettings(data="people", distil=1.0)
     with pytest.raises(BadInput, match="give that beside it"):
         fact.FactSettings(teacher="adapter.safetensors")
+    with pytest.raises(BadInput, match="--teacher gives an adapter with gates, --parallel asks for one without"):
+        fact.FactSettings(teacher="adapter.safetensors", distil=1.0, parallel=True)
     with pytest.raises(BadInput, match=r"nowhere\.safetensors is not there"):
         trainee(teacher="nowhere.safetensors")
