@@ -151,7 +151,7 @@ def test_the_recipes_that_come_with_the_product_fit_the_commands(path, tmp_path,
         with pytest.raises(Parsed):
             module.main(argv)
         folders[stage.name] = tmp_path / stage.name
-    assert len(parsed) == len(folders) - 1 == 18
+    assert len(parsed) == len(folders) - 1 == 20
 
 
 def module_of(command):
