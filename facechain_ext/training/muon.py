@@ -73,12 +73,11 @@ class Muon(torch.optim.Optimizer):
                 )
 
 
-class MuonAndAdamW:
-    """Muon for the matrices of hidden layers, AdamW for everything else; used like one optimiser. Both take weights or groups of them."""
+class Several:
+    """Optimisers of different weights, used like one."""
 
-    def __init__(self, hidden: Iterable[Any], others: Iterable[Any], lr: float, size: float, fused: bool, exact: bool = False) -> None:
-        rest = torch.optim.AdamW(list(others), lr=lr, betas=(0.9, 0.99), weight_decay=0.01, fused=fused)
-        self.parts = (Muon(hidden, lr, size, exact=exact), rest)
+    def __init__(self, *parts: Any) -> None:
+        self.parts = parts
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
@@ -90,9 +89,17 @@ class MuonAndAdamW:
             part.zero_grad(set_to_none)
 
     def step(self) -> None:
-        """One step of both."""
+        """One step of each."""
         for part in self.parts:
             part.step()
+
+
+class MuonAndAdamW(Several):
+    """Muon for the matrices of hidden layers, AdamW for everything else. Both take weights or groups of them."""
+
+    def __init__(self, hidden: Iterable[Any], others: Iterable[Any], lr: float, size: float, fused: bool, exact: bool = False) -> None:
+        rest = torch.optim.AdamW(list(others), lr=lr, betas=(0.9, 0.99), weight_decay=0.01, fused=fused)
+        super().__init__(Muon(hidden, lr, size, exact=exact), rest)
 
     def state_dict(self) -> dict[str, Any]:
         return {"muon": self.parts[0].state_dict(), "adamw": self.parts[1].state_dict()}

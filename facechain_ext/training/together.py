@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +20,20 @@ from torch import Tensor
 from facechain_ext.engine.checkpoints import read_encoder
 from facechain_ext.engine.encoder import FaceEncoder
 from facechain_ext.errors import BadInput, Interrupted
-from facechain_ext.hosts.standalone.checkpoint import Networks
 from facechain_ext.training.arguments import identity_of, option, parse, speak
 from facechain_ext.training.base import BaseSettings, BaseTrainee
 from facechain_ext.training.checkpoint import CHECKPOINT, given_or_trained
-from facechain_ext.training.device import Optimiser, choose_device, optimise, pace_of, rate_at
+from facechain_ext.training.device import choose_device, optimise, pace_of, rate_at
 from facechain_ext.training.encoder import FINISHED as ENCODER
-from facechain_ext.training.fact import FactSettings, FactTrainee, finish
+from facechain_ext.training.fact import MAY_CHANGE, FactSettings, FactTrainee, finish
 from facechain_ext.training.frozen import networks_of
 from facechain_ext.training.latents import open_set
 from facechain_ext.training.loop import train
+from facechain_ext.training.muon import Several
 from facechain_ext.training.subjects import source_of
 from facechain_ext.training.team import ALONE, Team, assemble
 
-NAME, SUMMARY = "train-together", "Train the demo model's base and adapter together, by pictures with the face of who is in them."
+NAME, SUMMARY = "train-together", "Train the demo model's base and adapter together, faces beside the captions."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class TogetherSettings(FactSettings):
     alone: int = option(8, "pictures per step and process that are learnt without the adapter", lowest=1)
     base_rate: float = option(1.0, "rate of UNet and text encoder in multiples of the gates'")
     broad: float = option(50.0, "pictures without the adapter: extra weight of the error of a picture's mean")
-    words: float = option(0.1, "pictures without the adapter: share of captions left out")
+    drop_alone: float = option(0.1, "pictures without the adapter: share of captions left out")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -54,39 +54,17 @@ class TogetherSettings(FactSettings):
             raise BadInput("--distil and --parallel ask for a base model that stays as it is: leave them to train-fact.")
 
 
-class Both:
-    """Two optimisers used like one."""
-
-    def __init__(self, *parts: Optimiser) -> None:
-        self.parts = parts
-
-    @property
-    def param_groups(self) -> list[dict[str, Any]]:
-        return [group for part in self.parts for group in part.param_groups]
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget all gradients."""
-        for part in self.parts:
-            part.zero_grad(set_to_none)
-
-    def step(self) -> None:
-        """One step of both."""
-        for part in self.parts:
-            part.step()
-
-
 class TogetherTrainee:
     """A base model's trainee and an adapter's that share one UNet and one text encoder."""
 
     def __init__(self, settings: TogetherSettings, device: torch.device, encoder: FaceEncoder, folder: Path, team: Team = ALONE) -> None:
         self.settings, self.team = settings, team
         self.base = BaseTrainee(base_settings(settings), device, team)
-        kept = networks_of(settings.checkpoint, device)
-        networks = Networks(unet=self.base.unet, vae=kept.vae, text_encoder=self.base.text, tokenizer=kept.tokenizer)
+        networks = replace(networks_of(settings.checkpoint, device), unet=self.base.unet, text_encoder=self.base.text)
         self.fact = FactTrainee(settings, device, networks, encoder, source_of(settings, folder), team)
         for group in self.base.optimiser.param_groups:
             group["share"] = settings.base_rate
-        self.optimiser = Both(self.base.optimiser, self.fact.optimiser)
+        self.optimiser = Several(self.base.optimiser, self.fact.optimiser)
         self.parameters = [*self.base.parameters, *self.fact.parameters]
 
     def step(self, number: int, rng: np.random.Generator) -> Mapping[str, float | Tensor]:
@@ -128,10 +106,13 @@ class TogetherTrainee:
 
 
 def base_settings(settings: TogetherSettings) -> BaseSettings:
-    """What the base model's trainee is told. BadWeights or BadInput where the latents cannot be read."""
+    """What the base model's trainee is told. BadInput where the latents cannot be read.
+
+    `coarse` and `drop` are about pictures with a face: train-base has reasons of its own for its.
+    """
     names = {one.name for one in fields(BaseSettings)} & {one.name for one in fields(TogetherSettings)}
     same = {name: getattr(settings, name) for name in names - {"begin", "batch", "pictures", "drop", "coarse", "data"}}
-    own = {"batch": settings.alone, "drop": settings.words, "data": settings.latents}
+    own = {"batch": settings.alone, "drop": settings.drop_alone, "data": settings.latents}
     own["begin"] = str(given_or_trained(settings.checkpoint, "base", CHECKPOINT))
     own["pictures"] = settings.pictures or open_set(Path(settings.latents)).done
     return BaseSettings(**same, **own)
@@ -144,8 +125,9 @@ def main(argv: Sequence[str]) -> None:
     device = team.device(choose_device(settings))
     encoder = read_encoder(given_or_trained(settings.encoder, "encoder", ENCODER))
     trainee = TogetherTrainee(settings, device, encoder, folder, team)
+    fixed = {key: value for key, value in identity_of(settings).items() if key not in MAY_CHANGE}
     try:
-        train(trainee, folder, identity_of(settings) | team.stated, settings.seed, pace_of(settings), team)
+        train(trainee, folder, fixed | team.stated, settings.seed, pace_of(settings), team)
     except Interrupted:
         _finish(trainee, folder, team)
         raise

@@ -57,6 +57,39 @@ def test_unet_text_encoder_and_gates_learn_from_the_first_step(make):
     assert one.fact.networks.unet is one.base.unet and one.fact.networks.text_encoder is one.base.text
 
 
+def test_the_unet_learns_by_faces_too(make, monkeypatch):
+    """With nothing to learn of pictures without the adapter it moves all the same; words are read as they are there, and stay."""
+    one = make()
+    monkeypatch.setattr(one.base, "loss", lambda *_: (torch.tensor(0.0), {"error": torch.tensor(0.0), "means": torch.tensor(0.0)}))
+    before = copied(one.base.unet), copied(one.base.text)
+    one.step(0, np.random.default_rng(0))
+    assert moved(before[0], one.base.unet) and not moved(before[1], one.base.text)
+
+
+def test_the_averages_follow_every_step(make):
+    """The first step is followed by nine tenths: 1 − 1/10."""
+    one = make()
+    before = one.base.unet.conv_in.weight.detach().clone(), one.fact.adapter.layers[0].to_out.weight.detach().clone()
+    one.step(0, np.random.default_rng(0))
+    now = one.base.unet.conv_in.weight.detach(), one.fact.adapter.layers[0].to_out.weight.detach()
+    kept = one.base.average.of("unet")["conv_in.weight"], one.fact.average.of("adapter")["layers.0.to_out.weight"]
+    for first, last, mean in zip(before, now, kept, strict=True):
+        assert not torch.equal(first, last) and torch.allclose(mean, 0.1 * first + 0.9 * last, atol=1e-7)
+
+
+def test_couples_have_their_turn_with_and_without_faces(make, tmp_path):
+    """Every tenth step is of them: the base model's from the set of couples, as many steps later as pair_every says."""
+    write_latents(tmp_path / "couples", 4, people=2)
+    one = make(pairs=str(tmp_path / "couples"), pair_every=2)
+    assert one.base.pairs is not None and one.base.settings.pair_every == 2
+    shapes = []
+    whole = one.base._batch
+    one.base._batch = lambda *given: shapes.append(whole(*given)[0].shape) or whole(*given)
+    one.base.loss(0, np.random.default_rng(0))
+    one.base.loss(1, np.random.default_rng(0))
+    assert [shape[3] for shape in shapes] == [16, 32]
+
+
 def test_without_a_rate_of_its_own_the_base_model_stays_as_it_is(make):
     one = make(base_rate=0.0, muon=0.5)
     before = copied(one.base.unet), copied(one.base.text), copied(one.fact.adapter)
@@ -76,7 +109,7 @@ def test_the_pictures_of_a_step_count_alike(make, monkeypatch):
 
 def test_pictures_without_the_adapter_are_learnt_as_train_base_does(make, tmp_path):
     """By hand from the set: noise, weights and means of the one picture that comes without a face."""
-    one = make(snr=5.0, words=0.0)
+    one = make(snr=5.0, drop_alone=0.0)
     torch.manual_seed(5)
     loss, _ = one.base.loss(0, np.random.default_rng(3))
     row = np.random.default_rng(3).integers(0, 6, 1)
