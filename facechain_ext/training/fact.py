@@ -80,6 +80,10 @@ class FactSettings(Common):
     pair_every: int = option(10, "every so many steps a half batch of pictures of two people", lowest=1)
     fair: bool = option(True, "penalise what a face changes outside the head")
     fair_weight: float = option(0.01, "weight of FAIR, the mean over the 16 gates")
+    held: int = option(
+        0, "pictures per step that are told without the adapter too, to be left as they are outside the head; 0: none", lowest=0
+    )
+    hold: float = option(1.0, "for --held: weight of what the adapter changes there")
     heads: float = option(1.0, "how many times as much the noise error in heads counts: it is there that a face can be learnt from")
     shuffle: bool = option(True, "take references from other pictures of the same person")
     curriculum: float = option(0.2, "part of the training over which such references become the rule")
@@ -218,18 +222,18 @@ class FactTrainee:
         told, fair = (self._error(found.float(), noise, batch.head) * self._weight(times)).mean(), outside.mean()
         taught = self._taught(batch, words, looks, noisy, found.float(), times)
         unlike, strayed, more = self._unlike(batch, words, looks, noisy, found.float(), times)
+        changed = self._changed(batch, words, noisy, found.float(), times)
         fairly = settings.fair_weight * settings.fair * (fair + strayed)
-        loss = told + fairly + settings.identity * unlike + settings.distil * (taught + more)
+        loss = told + fairly + settings.identity * unlike + settings.distil * (taught + more) + settings.hold * changed
         said = {"error": plain.mean(), "fair": fair.detach(), "gate": self._opening()}
         watch = {"seen": (settings.painted * settings.identity, self.seen), "strayed": (settings.painted, strayed)}
         asked = {"known": (settings.identity, self.known), **watch, "taught": (settings.distil, taught + more)}
-        asked["judged"] = (settings.tested, self.judged)
+        asked |= {"changed": (settings.held, changed), "judged": (settings.tested, self.judged)}
         return loss, said | {name: torch.as_tensor(value).detach() for name, (wanted, value) in asked.items() if wanted}
 
     def _error(self, found: Tensor, wanted: Tensor, head: Tensor) -> Tensor:
         """Squared error of noise [B, 4, h, w] by rows, where heads [1 or B, H, W] count as they are told to [B]."""
-        weight = 1 + (self.settings.heads - 1) * F.adaptive_avg_pool2d(head[:, None], found.shape[2:])
-        return (F.mse_loss(found, wanted, reduction="none") * weight).mean(dim=(1, 2, 3)) / weight.mean()
+        return weighed(found, wanted, 1 + (self.settings.heads - 1) * F.adaptive_avg_pool2d(head[:, None], found.shape[2:]))
 
     def _weight(self, times: Tensor) -> Tensor:
         """How much the error of the noise counts at steps of it [B]."""
@@ -300,6 +304,20 @@ class FactTrainee:
             with self.teacher.told_of(persons, (noisy.shape[2], noisy.shape[3])) as tell:
                 wanted = tell(noisy, times, words, looks)
         return (self._error(found, wanted, batch.head) * self._weight(times) * ~(batch.faceless | batch.wordless)).mean()
+
+    def _changed(self, batch: Batch, words: Tensor, noisy: Tensor, found: Tensor, times: Tensor) -> Tensor | float:
+        """How far told noise of some rows is from what is told without the adapter: outside heads, and without a face everywhere.
+
+        What the noise error says of that is drowned by what is unknown of the noise; here the answer is known.
+        """
+        count = min(self.settings.held, len(words))
+        if not count:
+            return 0.0
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.autocast), torch.no_grad():
+            without = self.networks.unet(noisy[:count], times[:count], words[:count]).sample.float()
+        free = 1 - F.adaptive_avg_pool2d(batch.head[:count, None], found.shape[2:])
+        free = torch.where(batch.faceless[:count, None, None, None], 1.0, free)
+        return (weighed(found[:count], without, free) * self._weight(times[:count])).mean()
 
     def _unlike(
         self, batch: Batch, words: Tensor, looks: Tensor | None, noisy: Tensor, noise: Tensor, times: Tensor
@@ -438,6 +456,11 @@ class FactTrainee:
         crops, tokens = self.told.crops, self.told.tokens
         parts = [slice(first, first + PAINTED_AT_ONCE) for first in range(0, len(crops), PAINTED_AT_ONCE)]
         return self.told.share(np.concatenate([self._painted(adapter, crops[part], tokens[part])[1] for part in parts]))
+
+
+def weighed(found: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
+    """Mean squared error by rows, [B, C, h, w] to [B], where cells count as they are weighed [B or 1, 1, h, w]."""
+    return (F.mse_loss(found, wanted, reduction="none") * weight).mean(dim=(1, 2, 3)) / weight.mean()
 
 
 def kept_of(source: Source) -> DrawnSet:

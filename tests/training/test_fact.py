@@ -175,6 +175,52 @@ def test_an_error_in_heads_counts_more(monkeypatch):
     assert told[0] == pytest.approx(float((5 * head + rest) / (5 * 64 + 192) / 2), rel=1e-3)
 
 
+def changes(one, number=0):
+    """What a step with loud gates says of what they change; beside it told noise and times, as the UNet was asked, call by call."""
+    loud(one.adapter)
+    asked, whole = [], one.networks.unet.forward
+
+    def forward(latents, times, words, *more):
+        answer = whole(latents, times, words, *more)
+        asked.append((answer.sample.detach(), times))
+        return answer
+
+    one.networks.unet.forward = forward
+    one._update = lambda loss, number: loss.backward() or torch.zeros(())
+    torch.manual_seed(2)
+    return float(one.step(number, np.random.default_rng(number))["changed"]), asked
+
+
+def test_what_gates_change_outside_heads_by_hand():
+    """Three rows of four are told again without the gates; of their squares those in the quarter that is head do not count."""
+    said, ((found, times), (without, again)) = changes(trainee(batch=4, held=3, drop=0.0, drop_words=0.0, snr=5.0))
+    assert len(without) == 3 and torch.equal(times[:3], again)
+    squares = (found[:3] - without).square().mean(dim=1).double()
+    rest = squares.sum(dim=(1, 2)) - squares[:, :8, :8].sum(dim=(1, 2))
+    alpha = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2, dim=0)[times[:3]]
+    capped = torch.clamp(5 * (1 - alpha) / alpha, max=1)
+    assert said > 1e-4 and said == pytest.approx(float((capped * rest / 192).mean()), rel=1e-4)
+
+
+def test_where_the_face_is_left_out_nothing_is_to_change_anywhere():
+    said, ((found, _), (without, _)) = changes(trainee(batch=2, held=2, drop=1.0))
+    assert said > 1e-4 and said == pytest.approx(float((found - without).square().mean()), rel=1e-4)
+
+
+def test_what_gates_change_is_weighed_and_the_answer_without_them_is_no_part_of_the_gradient():
+    """The gradient of a gate grows by the weight; the UNet's plain answer is a constant, so a trained UNet is not bent to the gates."""
+
+    def gradients(**settings):
+        one = trainee(batch=2, held=2, drop=0.0, drop_words=0.0, several=0.0, **settings)
+        one.networks.unet.requires_grad_(True)
+        changes(one)
+        return one.adapter.layers[3].to_out.weight.grad.double(), one.networks.unet.conv_out.bias.grad.double()
+
+    (none, _), (one, bias), (two, bent) = (gradients(hold=weight) for weight in (0.0, 1.0, 2.0))
+    assert not torch.allclose(none, one, atol=1e-7) and torch.allclose(two - none, 2 * (one - none), atol=1e-6)
+    assert not torch.allclose(bias, bent, atol=1e-7), "the last bias moves both answers alike: what it feels is the one with gates"
+
+
 def test_the_gates_begin_silent_and_only_the_adapter_learns():
     one = trainee()
     frozen = [one.networks.unet, one.networks.vae, one.networks.text_encoder, one.encoder]
