@@ -35,6 +35,7 @@ from facechain_ext.training.device import choose_device, fused, lay_out, optimis
 from facechain_ext.training.distil import Teacher, Tell
 from facechain_ext.training.drawn import DrawnSet
 from facechain_ext.training.encoder import FINISHED as ENCODER
+from facechain_ext.training.faces import Variants
 from facechain_ext.training.fair import Outside
 from facechain_ext.training.fresh import build_adapter, optimiser_of
 from facechain_ext.training.frozen import networks_of
@@ -128,19 +129,6 @@ class FactSettings(Common):
 
 
 MAY_CHANGE = {"models", "half"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Variants:
-    """One person of every row for engine.injection: variant i is row i's tokens [V, T, context]; mask [B, H, W] or None."""
-
-    stack: Tensor
-    mask: Tensor | None = None
-    weight: float = 1.0
-
-    def active(self, progress: float) -> bool:
-        """Always."""
-        return True
 
 
 @dataclass(frozen=True, kw_only=True)

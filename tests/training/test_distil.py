@@ -16,6 +16,7 @@ from facechain_ext.engine.injection import Call, attach
 from facechain_ext.errors import BadInput
 from facechain_ext.training import fact, fresh
 from facechain_ext.training.drawn import DrawnSettings, draw_set, open_drawn
+from facechain_ext.training.faces import Variants
 from facechain_ext.training.latents import open_pairs, open_set
 from facechain_ext.training.noise import velocity_weight
 from facechain_ext.training.subjects import DrawnPeople, StoredPeople
@@ -105,7 +106,7 @@ def trainee(drawn, latents, begin):
 def told(networks_, adapter, stack, latents, times, words):
     """Noise by the UNet, with faces by an adapter where one is given."""
     call = Call(rows=tuple(range(len(latents))), pictures=tuple(range(len(latents))), progress=0.0, latent=(16, 16))
-    on = attach(networks_.unet, adapter, [fact.Variants(stack=stack)], lambda _: call) if adapter is not None else nullcontext()
+    on = attach(networks_.unet, adapter, [Variants(stack=stack)], lambda _: call) if adapter is not None else nullcontext()
     with torch.no_grad(), on:
         return networks_.unet(latents, times, words).sample
 
@@ -114,7 +115,7 @@ def test_the_teacher_says_what_it_said_and_what_words_change(trainee):
     one = trainee()
     latents, times, words, looks = torch.randn(2, 4, 16, 16), torch.tensor([3, 900]), torch.randn(2, 77, 32), torch.randn(2, 77, 32)
     stack = torch.randn(2, 16, 32)
-    with one.teacher.told_of([fact.Variants(stack=stack)], (16, 16)) as tell:
+    with one.teacher.told_of([Variants(stack=stack)], (16, 16)) as tell:
         found = tell(latents, times, words, looks)
     own = told(one.networks, one.teacher.before, stack, latents, times, words)
     plain, more = (told(one.networks, None, None, latents, times, text) for text in (words, looks))

@@ -20,6 +20,7 @@ from facechain_ext.training.checkpoint import save_weights
 from facechain_ext.training.dataset import FolderPeople, load
 from facechain_ext.training.device import optimise, rate_at
 from facechain_ext.training.encoder import head_crop
+from facechain_ext.training.faces import Variants
 from facechain_ext.training.fair import EPSILON, Outside
 from facechain_ext.training.latents import drawing_of, open_set
 from facechain_ext.training.loop import Pace, train
@@ -28,7 +29,7 @@ from facechain_ext.training.parallel import attach_parallel, read_parallel
 from facechain_ext.training.people import PAINTED, TESTED, anyone, photo, picture
 from facechain_ext.training.subjects import DrawnPeople, Example, Seen
 from facechain_ext.training.told import Told
-from tests.training.fact_cases import encoder, networks, write_latents
+from tests.training.fact_cases import encoder, loud, networks, write_latents
 from tests.training.test_restart import Counter, Stopping, assert_equal, without_time
 from tests.training.test_style_lora import sheetless
 
@@ -153,14 +154,6 @@ def block_mean(mask, side):
     return mask.reshape(side, 64 // side, side, 64 // side).mean(axis=(1, 3))
 
 
-def loud(adapter):
-    """Fresh gates say nothing: let them say something random."""
-    torch.manual_seed(0)
-    for layer in adapter.gates():
-        torch.nn.init.normal_(layer.to_out.weight, std=0.1)
-        torch.nn.init.normal_(layer.ff.out.weight, std=0.1)
-
-
 def test_an_error_in_heads_counts_more(monkeypatch):
     """Silent gates leave the UNet alone, so the error is the plain UNet's; the mask has the upper left quarter as head."""
     one, told, asked = trainee(batch=2, drop=0.0, drop_words=0.0, fair=False, heads=5.0), [], []
@@ -228,7 +221,7 @@ def test_the_gates_begin_silent_and_only_the_adapter_learns():
     x, text = torch.randn(2, 4, 8, 8), torch.randn(2, 77, 32)
     plain = one.networks.unet(x, 5, text).sample
     call = Call(rows=(0, 1), pictures=(0, 1), progress=0.0, latent=(8, 8))
-    with attach(one.networks.unet, one.adapter, [fact.Variants(stack=torch.randn(2, 16, 32))], lambda _: call):
+    with attach(one.networks.unet, one.adapter, [Variants(stack=torch.randn(2, 16, 32))], lambda _: call):
         assert torch.equal(one.networks.unet(x, 5, text).sample, plain), "silent gates change nothing"
     openings = [float(opening.detach()) for layer in one.adapter.gates() for opening in (layer.alpha_attn, layer.alpha_dense)]
     assert openings == [1.0] * 32, "and yet they are open"
@@ -430,7 +423,7 @@ def test_parallel_begins_as_the_untouched_model_and_leaves_no_trace():
     one = trainee(parallel=True)
     unet, x, text = one.networks.unet, torch.randn(2, 4, 8, 8), torch.randn(2, 77, 32)
     call = Call(rows=(0, 1), pictures=(0, 1), progress=0.0, latent=(8, 8))
-    person = fact.Variants(stack=torch.randn(2, 16, 32))
+    person = Variants(stack=torch.randn(2, 16, 32))
     plain = unet(x, 5, text).sample
     with attach_parallel(unet, one.adapter, [person], lambda _: call):
         assert torch.equal(unet(x, 5, text).sample, plain)

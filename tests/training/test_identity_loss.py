@@ -17,6 +17,7 @@ from facechain_ext.errors import BadInput, BadWeights
 from facechain_ext.training import fact, fresh, identity_loss
 from facechain_ext.training.checkpoint import save_weights
 from facechain_ext.training.drawn import DrawnSettings, draw_set, open_drawn
+from facechain_ext.training.faces import Variants
 from facechain_ext.training.latents import open_set
 from facechain_ext.training.noise import ALPHAS, add_noise, take_noise
 from facechain_ext.training.subjects import StoredPeople
@@ -317,7 +318,7 @@ def test_what_is_watched_is_what_a_host_would_paint(gates):
     call = Call(rows=(0, 1), pictures=(0, 1), progress=0.0, latent=(16, 16))
 
     def told(shown, said, latents, times):
-        with attach(unet, one.adapter, [fact.Variants(stack=shown)], lambda _: call):
+        with attach(unet, one.adapter, [Variants(stack=shown)], lambda _: call):
             return unet(latents, times, said).sample
 
     def tell(latents, times):
