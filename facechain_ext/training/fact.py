@@ -30,6 +30,7 @@ from facechain_ext.errors import BadInput
 from facechain_ext.hosts.standalone.checkpoint import Networks
 from facechain_ext.training.arguments import Common, checkpoint_option, encoder_option, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
+from facechain_ext.training.batch import Batch, Batches
 from facechain_ext.training.checkpoint import given_or_trained
 from facechain_ext.training.device import choose_device, fused, lay_out, optimise, pace_of, rate_at, send
 from facechain_ext.training.distil import Teacher, Tell
@@ -44,9 +45,9 @@ from facechain_ext.training.latents import HEIGHT
 from facechain_ext.training.loop import train
 from facechain_ext.training.noise import STEPS, add_noise, coarse_weight, sample, snr_weight, take_noise, velocity_weight
 from facechain_ext.training.parallel import ParallelAdapter, attach_parallel, parallel_tensors
-from facechain_ext.training.pixels import to_pictures, to_tensor
+from facechain_ext.training.pixels import to_pictures
 from facechain_ext.training.resampler import look_ahead
-from facechain_ext.training.subjects import Example, Source, StoredPeople, source_of
+from facechain_ext.training.subjects import Source, StoredPeople, source_of
 from facechain_ext.training.team import ALONE, Team, assemble
 from facechain_ext.training.told import Told
 
@@ -131,25 +132,6 @@ class FactSettings(Common):
 MAY_CHANGE = {"models", "half"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """Examples on the device. latents scaled [B, 4, h, w]; words [B, 77]; head [B, H, W].
-
-    crops: per person [B, n, 112, 112, 3]; rows: per person where the encoder's tokens of them are kept [B, n], or None; places: per
-    person [B, H, W] or None; faceless, wordless: whose face, whose caption is left out [B]; looks: the words with looks [B, 77], or None.
-    """
-
-    latents: Tensor
-    words: Tensor
-    head: Tensor
-    crops: tuple[Tensor, ...]
-    rows: tuple[np.ndarray | None, ...]
-    places: tuple[Tensor | None, ...]
-    faceless: Tensor
-    wordless: Tensor
-    looks: Tensor | None
-
-
 class FactTrainee:
     """Adapter, its optimiser and its average, on frozen networks."""
 
@@ -165,7 +147,7 @@ class FactTrainee:
         self.parameters = [one for one in self.adapter.parameters() if one.requires_grad]
         self.optimiser = optimiser_of(self.adapter, settings, fused(device))
         self.average = Average({"adapter": self.adapter}, settings.decay)
-        self.no_words = tokens_tensor(networks, "")
+        self.batches = Batches(settings, networks, source)
         self.kept: np.ndarray | None = None
         self.identity: IdentityLoss | None = None
         self.usual = torch.zeros(1, 1, 1)
@@ -192,7 +174,7 @@ class FactTrainee:
     def loss(self, number: int, rng: np.random.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The loss of a step, and what to log of it."""
         settings = self.settings
-        batch = self._batch(number, rng)
+        batch = self.batches.draw(number, rng)
         noise = torch.randn_like(batch.latents)
         times = torch.randint(0, 1000, (len(noise),), device=self.device)
         latent = (noise.shape[2], noise.shape[3])
@@ -232,38 +214,6 @@ class FactTrainee:
     def _attach(self, adapter: nn.Module, persons: Sequence[Any], calls: Any, observe: Any = None) -> Any:
         way: Any = attach_parallel if self.settings.parallel else attach
         return way(self.networks.unet, adapter, persons, calls, observe=observe)
-
-    def _batch(self, number: int, rng: np.random.Generator) -> Batch:
-        settings = self.settings
-        paired = bool(settings.pairs) and number % settings.pair_every == settings.pair_every - 1
-        count = max(1, settings.batch // 2) if paired else settings.batch
-        references = int(rng.integers(2, 5)) if rng.random() < settings.several else 1
-        examples = [self.source.example(rng, references, shuffle_at(number, settings), paired) for _ in range(count)]
-        chance = rng.random(count)
-        wordless = send((chance < settings.drop / 2) | (chance > 1 - settings.drop_words), self.device)
-        words = send(np.stack([one.words for one in examples]).astype(np.int64), self.device)
-        people = range(len(examples[0].people))
-        return Batch(
-            latents=self._latents(examples),
-            words=torch.where(wordless[:, None], self.no_words, words),
-            head=stacked([one.head for one in examples], self.device),
-            crops=tuple(send(np.stack([one.people[p].crops for one in examples]), self.device) for p in people),
-            rows=tuple(_rows([one.people[p].rows for one in examples]) if self.kept is not None else None for p in people),
-            places=tuple(_places([one.people[p].place for one in examples], self.device) for p in people),
-            faceless=send(chance < settings.drop, self.device),
-            wordless=wordless,
-            looks=_looks(examples, self.device) if settings.distil else None,
-        )
-
-    @torch.no_grad()
-    def _latents(self, examples: Sequence[Example]) -> Tensor:
-        vae = self.networks.vae
-        if examples[0].latents is not None:
-            latents = send(np.stack([one.latents for one in examples if one.latents is not None]), self.device)
-        else:
-            pictures = to_tensor(send(np.stack([one.picture for one in examples if one.picture is not None]), self.device))
-            latents = vae.encode(pictures).latent_dist.mean
-        return latents * vae.config["scaling_factor"]
 
     def _persons(self, batch: Batch, adapter: Adapter | ParallelAdapter) -> list[Variants]:
         """Everybody's face tokens per row, the null tokens where the row goes without."""
@@ -334,7 +284,7 @@ class FactTrainee:
         """
         count, unet = min(self.settings.painted, len(words)), self.networks.unet
         with torch.no_grad():
-            none = self.networks.text_encoder(self.no_words).last_hidden_state.expand(count, -1, -1)
+            none = self.networks.text_encoder(self.batches.no_words).last_hidden_state.expand(count, -1, -1)
         some, faces = (batch.crops[0][:count, 0], rows[:count, :1]), tuple(range(1, count + 1))
         stack = torch.cat((self._null(self.adapter), self._tokens(self.adapter, *some)))
         shown: list[int] = []
@@ -422,7 +372,7 @@ class FactTrainee:
         """Pictures without and with the faces, RGB uint8 [B, H, W, 3], always from the same noise."""
         vae = self.networks.vae
         texts = send(tokens.astype(np.int64), self.device)
-        words, none = (self.networks.text_encoder(each).last_hidden_state for each in (texts, self.no_words))
+        words, none = (self.networks.text_encoder(each).last_hidden_state for each in (texts, self.batches.no_words))
         side = (self.settings.size if self.settings.data else HEIGHT) // 8
         start = torch.randn((len(crops), 4, side, side), generator=torch.Generator().manual_seed(3)).to(self.device)
         stack = torch.cat((self._null(adapter), self._tokens(adapter, send(crops, self.device))))
@@ -456,42 +406,6 @@ def kept_of(source: Source) -> DrawnSet:
     if not isinstance(source, StoredPeople):
         raise BadInput("--ahead needs faces that are kept: give --drawn, or leave it out.")
     return source.drawn
-
-
-def shuffle_at(number: int, settings: FactSettings) -> float:
-    """The chance that a reference is another picture at a step: rises from 0 to 1 over the curriculum."""
-    if not settings.shuffle:
-        return 0.0
-    return min(1.0, (number + 1) / max(1.0, settings.curriculum * settings.steps))
-
-
-def tokens_tensor(networks: Networks, text: str) -> Tensor:
-    """Tokens of a text [1, 77] where the text encoder is."""
-    from facechain_ext.training.tokens import tokens_of
-
-    return torch.from_numpy(tokens_of([text]).astype(np.int64)).to(networks.unet.device)
-
-
-def stacked(masks: Sequence[np.ndarray], device: torch.device) -> Tensor:
-    """Masks [H, W] as float [B, H, W]."""
-    return send(np.stack(masks).astype(np.float32), device)
-
-
-def _rows(found: Sequence[np.ndarray | None]) -> np.ndarray | None:
-    """Where the references of a batch are kept [B, n]; None where one of them is not."""
-    known = [one for one in found if one is not None and (one >= 0).all()]
-    return np.stack(known) if len(known) == len(found) else None
-
-
-def _looks(examples: Sequence[Example], device: torch.device) -> Tensor | None:
-    """Words with looks [B, 77]; None where pictures show several people."""
-    found = [one.looks() for one in examples if one.looks is not None]
-    return send(np.stack(found).astype(np.int64), device) if len(found) == len(examples) else None
-
-
-def _places(masks: Sequence[np.ndarray | None], device: torch.device) -> Tensor | None:
-    given = [mask for mask in masks if mask is not None]
-    return stacked(given, device) if given else None
 
 
 def main(argv: Sequence[str]) -> None:

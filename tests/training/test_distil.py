@@ -127,8 +127,8 @@ def test_the_teacher_says_what_it_said_and_what_words_change(trainee):
 def captured(one, monkeypatch):
     """One step of a training: its batch, what the UNet was given, and the loss."""
     batches, noisy, losses = [], [], []
-    batch, add_noise = one._batch, fact.add_noise
-    one._batch = lambda *given: batches.append(batch(*given)) or batches[-1]
+    batch, add_noise = one.batches.draw, fact.add_noise
+    one.batches.draw = lambda *given: batches.append(batch(*given)) or batches[-1]
     one._update = lambda loss, number: losses.append(loss.item()) or torch.zeros(())
     monkeypatch.setattr(fact, "add_noise", lambda *given: noisy.append((add_noise(*given), given[2])) or noisy[-1][0])
     torch.manual_seed(0)
@@ -199,7 +199,7 @@ def test_it_is_taught_along_its_own_way(trainee, monkeypatch):
     with torch.no_grad():
         for value in one.adapter.parameters():
             value.mul_(1.3)
-    batch = one._batch(0, np.random.default_rng(0))
+    batch = one.batches.draw(0, np.random.default_rng(0))
     batch = replace(batch, wordless=torch.tensor([False, True, False]))
     words, looks = (one.networks.text_encoder(text).last_hidden_state for text in (batch.words, batch.looks))
     asked, watched = [], fact.watched

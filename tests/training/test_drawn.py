@@ -219,7 +219,7 @@ def test_faces_seen_ahead_are_the_same_faces(folder):
         torch.nn.init.normal_(one.adapter.resampler.latents)
         one.encoder.register_forward_hook(lambda *_, times=looked[ahead]: times.append(1))
         for number in range(2):
-            found = one._persons(one._batch(number, np.random.default_rng(number)), one.adapter)
+            found = one._persons(one.batches.draw(number, np.random.default_rng(number)), one.adapter)
             tokens[ahead] += [person.stack.detach() for person in found]
     assert looked[False] and not looked[True]
     assert len(tokens[True]) == 3, "one person, then two"

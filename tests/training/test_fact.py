@@ -16,6 +16,7 @@ from facechain_ext.engine.injection import Call, attach
 from facechain_ext.errors import BadInput, Interrupted, MissingPackage
 from facechain_ext.faces.types import Face, Parsing
 from facechain_ext.training import fact, fresh, loop, subjects, team
+from facechain_ext.training.batch import shuffle_at
 from facechain_ext.training.checkpoint import save_weights
 from facechain_ext.training.dataset import FolderPeople, load
 from facechain_ext.training.device import optimise, rate_at
@@ -161,7 +162,7 @@ def test_an_error_in_heads_counts_more(monkeypatch):
     monkeypatch.setattr(fact, "add_noise", lambda *given: asked.append(given) or add_noise(*given))
     one.step(0, np.random.default_rng(0))
     latents, noise, times = asked[0]
-    words = one.networks.text_encoder(one._batch(0, np.random.default_rng(0)).words).last_hidden_state
+    words = one.networks.text_encoder(one.batches.draw(0, np.random.default_rng(0)).words).last_hidden_state
     found = one.networks.unet(add_noise(latents, noise, times), times, words).sample
     squares = (found - noise).square().mean(dim=1)
     head, rest = squares[:, :8, :8].sum(), squares.sum() - squares[:, :8, :8].sum()
@@ -319,13 +320,13 @@ def test_fair_is_weighed_and_can_be_left_out():
 
 def test_dropped_rows_carry_the_null_tokens():
     one = trainee(batch=3, drop=1.0)
-    batch = one._batch(0, np.random.default_rng(0))
+    batch = one.batches.draw(0, np.random.default_rng(0))
     assert batch.faceless.all()
     null = one.adapter.resampler(torch.zeros(1, 144, 64))[0]
     stack = one._persons(batch, one.adapter)[0].stack
     assert all(torch.allclose(row, null.repeat(len(row) // 16, 1), atol=1e-6) for row in stack)
     kept = trainee(batch=3, drop=0.0, several=0.0)
-    batch = kept._batch(0, np.random.default_rng(0))
+    batch = kept.batches.draw(0, np.random.default_rng(0))
     assert not batch.faceless.any()
     assert not torch.allclose(kept._persons(batch, kept.adapter)[0].stack[0], null, atol=1e-3)
 
@@ -334,8 +335,8 @@ def test_what_is_dropped_how_often():
     one = trainee(batch=64, drop=0.2, drop_words=0.1, several=0.0)
     faceless, wordless, both = 0, 0, 0
     for number in range(40):
-        batch = one._batch(number, np.random.default_rng(number))
-        empty = (batch.words == one.no_words).all(dim=1)
+        batch = one.batches.draw(number, np.random.default_rng(number))
+        empty = (batch.words == one.batches.no_words).all(dim=1)
         faceless, wordless, both = faceless + batch.faceless.sum(), wordless + empty.sum(), both + (empty & batch.faceless).sum()
     count = 64 * 40
     assert faceless / count == pytest.approx(0.2, abs=0.03)
@@ -346,16 +347,16 @@ def test_what_is_dropped_how_often():
 def test_several_references_some_of_the_time():
     one = trainee(batch=1, several=0.5)
     for number in range(60):
-        one._batch(number, np.random.default_rng(number))
+        one.batches.draw(number, np.random.default_rng(number))
     counts = [references for references, _ in one.source.asked]
     assert set(counts) == {1, 2, 3, 4} and 15 < counts.count(1) < 45
 
 
 def test_other_pictures_become_the_rule():
     settings = fact.FactSettings(steps=100, curriculum=0.5)
-    assert fact.shuffle_at(24, settings) == pytest.approx(0.5)
-    assert fact.shuffle_at(49, settings) == fact.shuffle_at(99, settings) == 1.0
-    assert fact.shuffle_at(99, fact.FactSettings(steps=100, shuffle=False)) == 0.0
+    assert shuffle_at(24, settings) == pytest.approx(0.5)
+    assert shuffle_at(49, settings) == shuffle_at(99, settings) == 1.0
+    assert shuffle_at(99, fact.FactSettings(steps=100, shuffle=False)) == 0.0
 
 
 def test_a_drawn_reference_is_another_picture_of_the_same_person(tmp_path):
@@ -377,7 +378,7 @@ def test_a_drawing_is_found_again_by_its_number():
 
 def test_without_a_set_pictures_are_drawn_and_encoded():
     one = trainee(DrawnPeople(), batch=2, several=0.0)
-    batch = one._batch(0, np.random.default_rng(0))
+    batch = one.batches.draw(0, np.random.default_rng(0))
     assert batch.latents.shape == (2, 4, 16, 16) and batch.head.shape == (2, 128, 128)
 
 

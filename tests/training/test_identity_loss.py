@@ -193,7 +193,7 @@ def test_what_strays_on_the_way_is_weighed_too(gates):
     one = gates(identity=1.0, painted=2)
     for layer in one.adapter.gates():
         torch.nn.init.normal_(layer.to_out.weight)
-    batch = one._batch(0, np.random.default_rng(0))
+    batch = one.batches.draw(0, np.random.default_rng(0))
     words = one.networks.text_encoder(batch.words).last_hidden_state
     heads = open_drawn(Path(one.settings.drawn)).heads.astype(np.float64).mean(axis=0) / 255
     shares, attach_plainly = [], one._attach
@@ -310,9 +310,9 @@ def test_what_is_watched_is_what_a_host_would_paint(gates):
     one = gates(identity=1.0, painted=2)
     for layer in one.adapter.gates():
         torch.nn.init.normal_(layer.to_out.weight)
-    batch = one._batch(0, np.random.default_rng(0))
+    batch = one.batches.draw(0, np.random.default_rng(0))
     rows, unet, text = batch.rows[0], one.networks.unet, one.networks.text_encoder
-    words, none = (text(tokens).last_hidden_state for tokens in (batch.words, one.no_words.expand(2, -1)))
+    words, none = (text(tokens).last_hidden_state for tokens in (batch.words, one.batches.no_words.expand(2, -1)))
     faces = one.adapter.resampler(torch.from_numpy(one.kept[rows[:2, 0]].astype(np.float32)))
     nobody = one.adapter.resampler(torch.zeros(1, 144, 64)).expand(2, -1, -1)
     call = Call(rows=(0, 1), pictures=(0, 1), progress=0.0, latent=(16, 16))
