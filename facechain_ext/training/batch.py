@@ -39,6 +39,19 @@ class Batch:
     looks: Tensor | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Variants:
+    """One person of every row for engine.injection: variant i is row i's tokens [V, T, context]; mask [B, H, W] or None."""
+
+    stack: Tensor
+    mask: Tensor | None = None
+    weight: float = 1.0
+
+    def active(self, progress: float) -> bool:
+        """Always."""
+        return True
+
+
 class Batches:
     """Draws batches from a source."""
 

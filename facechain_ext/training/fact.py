@@ -30,13 +30,12 @@ from facechain_ext.errors import BadInput
 from facechain_ext.hosts.standalone.checkpoint import Networks
 from facechain_ext.training.arguments import Common, checkpoint_option, encoder_option, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
-from facechain_ext.training.batch import Batch, Batches
+from facechain_ext.training.batch import Batch, Batches, Variants
 from facechain_ext.training.checkpoint import given_or_trained
 from facechain_ext.training.device import choose_device, fused, lay_out, optimise, pace_of, rate_at, send
 from facechain_ext.training.distil import Teacher, Tell
 from facechain_ext.training.drawn import DrawnSet
 from facechain_ext.training.encoder import FINISHED as ENCODER
-from facechain_ext.training.faces import Variants
 from facechain_ext.training.fair import Outside
 from facechain_ext.training.fresh import build_adapter, optimiser_of
 from facechain_ext.training.frozen import networks_of

@@ -15,7 +15,6 @@ from facechain_ext.engine.encoder import FaceEncoder
 from facechain_ext.engine.resampler import ResamplerSizes
 from facechain_ext.engine.sites import find_sites
 from facechain_ext.errors import BadInput
-from facechain_ext.training.faces import check_encoder
 from facechain_ext.training.muon import MuonAndAdamW
 from facechain_ext.training.parallel import ParallelAdapter
 
@@ -33,7 +32,8 @@ def build_adapter(settings: FactSettings, unet: nn.Module, encoder: FaceEncoder)
     if settings.begin:
         adapter = read_adapter(Path(settings.begin)).requires_grad_(True)
         adapter.check_fits(sites)
-        check_encoder(adapter, encoder, settings.begin)
+        if adapter.sizes.resampler.in_dim != encoder.sizes.dim:
+            raise BadInput(f"The adapter {settings.begin} was trained with another face encoder: give that one with --encoder.")
         return adapter
     shape = PUBLISHED if sites.context == 768 else {key: RESAMPLER[key] for key in PUBLISHED}
     resampler = ResamplerSizes(**shape, in_dim=encoder.sizes.dim, out_dim=sites.context)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,23 +16,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from facechain_ext.demo.world import Identity, person
 from facechain_ext.demo.world.caption import STYLE_WORDS
 from facechain_ext.demo.world.traits import EXTRA_STYLES
 from facechain_ext.errors import BadInput
 from facechain_ext.hosts.standalone.checkpoint import Networks
-from facechain_ext.training.arguments import Common, checkpoint_option, encoder_option, identity_of, option, parse, speak
+from facechain_ext.training.arguments import Common, checkpoint_option, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
-from facechain_ext.training.checkpoint import CHECKPOINT, ENCODER, given_or_trained
+from facechain_ext.training.checkpoint import CHECKPOINT
 from facechain_ext.training.device import choose_device, fused, lay_out, optimise, pace_of, rate_at
 from facechain_ext.training.drawn import open_drawn
-from facechain_ext.training.encoder import head_crop
-from facechain_ext.training.faces import Faces
 from facechain_ext.training.frozen import Frozen, captions_of, finish, listed, networks_of, noise_error, squared, without_words
 from facechain_ext.training.latents import HEIGHT
 from facechain_ext.training.loop import train
 from facechain_ext.training.people import ALL_STYLES, PAINTED, TESTED, anyone, picture
-from facechain_ext.training.subjects import another
 from facechain_ext.training.tokens import tokens_of
 
 NAME, SUMMARY = "train-style-lora", "Train a style LoRA on a folder of pictures, or on a drawn style."
@@ -53,10 +48,6 @@ class StyleSettings(Common):
     style: str = option("", "instead of a folder: a drawn style", ("", *EXTRA_STYLES))
     drawn: str = option("", "drawn style: folder of draw-people that has it; empty: drawn on the fly by one core")
     size: int = option(512, "side of the folder's pictures in pixels, a multiple of 8", lowest=8, multiple=8)
-    adapter: str = option(
-        "", "drawn style: adapter that tells whom every other step's pictures show, so that the style leaves faces to it; empty: none"
-    )
-    encoder: str = encoder_option()
     rank: int = option(32, "rank of the changes", lowest=1)
     drop: float = option(0.1, "share of captions left out")
     snr: float = option(0.0, "cap of the signal-to-noise weight (min-SNR); 0: every step of the noise weighs the same")
@@ -69,8 +60,6 @@ class StyleSettings(Common):
             raise BadInput("--drawn has pictures of a drawn style, --data gives others: leave one of the two out.")
         if self.trigger and self.style:
             raise BadInput("--trigger goes before the captions of --data; a drawn style has words of its own: leave it out.")
-        if self.adapter and not self.style:
-            raise BadInput("--adapter tells whom drawn pictures show, and of those in --data nobody knows: leave it out.")
 
 
 class LowRank(nn.Module):
@@ -100,7 +89,6 @@ class StyleTrainee:
         self.at_work = self.changes
         for name, layer in self.layers.items():
             layer.register_forward_hook(self._change(name))
-        self.faces = faces_of(settings, networks.unet)
         self.optimiser = torch.optim.AdamW(self.changes.parameters(), lr=settings.rate, weight_decay=0.01, fused=fused(device))
         self.average = Average({"changes": self.changes}, settings.decay)
         self.paths = listed(Path(settings.data)) if settings.data else []
@@ -115,36 +103,27 @@ class StyleTrainee:
 
     def step(self, number: int, rng: np.random.Generator) -> Mapping[str, Tensor]:
         settings = self.settings
-        pictures, tokens, people = self._batch(rng)
+        pictures, tokens = self._batch(rng)
         latents = self.frozen.encode(pictures) * self.frozen.scale
         words = self.frozen.read(without_words(tokens, settings.drop, rng))
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.autocast), self._told(number, people, latents, rng):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.autocast):
             unet = self.frozen.networks.unet
             loss, error = noise_error(latents, settings.snr, lambda noisy, times: unet(noisy, times, words).sample)
         norm = optimise(loss, self.optimiser, [*self.changes.parameters()], rate_at(number, settings))
         self.average.follow(number)
         return {"error": error.detach(), "gradient": norm}
 
-    def _told(self, number: int, people: Sequence[Identity], latents: Tensor, rng: np.random.Generator) -> AbstractContextManager[Any]:
-        """Every other step: the UNet is told everybody's face, from another picture."""
-        if self.faces is None or number % 2:
-            return nullcontext()
-        crops = np.stack([head_crop(another(one, rng), rng, True) for one in people])
-        return self.faces.told(crops, (latents.shape[2], latents.shape[3]))
-
-    def _batch(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, Sequence[Identity]]:
-        """Pictures, tokens, and who is in each: nobody where that is not known."""
+    def _batch(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         if self.drawn is not None:
             rows = np.sort(rng.choice(self.rows, self.settings.batch))
-            return self.drawn.pictures[rows], self.drawn.tokens[rows], [person(int(one)) for one in self.drawn.who[rows, 0]]
+            return self.drawn.pictures[rows], self.drawn.tokens[rows]
         if self.tokens is None:
             drawn = [picture(anyone(PAINTED, rng), rng, [self.settings.style]) for _ in range(self.settings.batch)]
-            shown = [one.people[0].who for one in drawn]
-            return np.stack([one.picture for one in drawn]), tokens_of([one.caption for one in drawn]), shown
+            return np.stack([one.picture for one in drawn]), tokens_of([one.caption for one in drawn])
         chosen = rng.integers(0, len(self.paths), self.settings.batch)
         pictures = [squared(self.paths[index], self.settings.size) for index in chosen]
         mirrored = [one[:, ::-1] if rng.random() < 0.5 else one for one in pictures]
-        return np.stack(mirrored), self.tokens[chosen], ()
+        return np.stack(mirrored), self.tokens[chosen]
 
     def state(self) -> dict[str, Any]:
         return {"changes": self.changes.state_dict(), "optimiser": self.optimiser.state_dict(), "average": self.average.tensors}
@@ -184,12 +163,6 @@ class StyleTrainee:
         changes = copy.deepcopy(self.changes)
         changes.load_state_dict({key: value * (share if "lora_up" in key else 1) for key, value in self.average.of("changes").items()})
         return changes
-
-
-def faces_of(settings: StyleSettings, unet: nn.Module) -> Faces | None:
-    """What tells faces beside the style; None where nothing is to. BadInput, BadWeights."""
-    encoder = given_or_trained(settings.encoder, "encoder", ENCODER)
-    return Faces.read(unet, settings.adapter, encoder) if settings.adapter else None
 
 
 def targets(unet: nn.Module) -> list[tuple[str, nn.Linear]]:

@@ -15,8 +15,8 @@ from facechain_ext.engine.checkpoints import write_adapter
 from facechain_ext.engine.injection import Call, attach
 from facechain_ext.errors import BadInput
 from facechain_ext.training import fact, fresh
+from facechain_ext.training.batch import Variants
 from facechain_ext.training.drawn import DrawnSettings, draw_set, open_drawn
-from facechain_ext.training.faces import Variants
 from facechain_ext.training.latents import open_pairs, open_set
 from facechain_ext.training.noise import velocity_weight
 from facechain_ext.training.subjects import DrawnPeople, StoredPeople

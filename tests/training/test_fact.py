@@ -16,12 +16,11 @@ from facechain_ext.engine.injection import Call, attach
 from facechain_ext.errors import BadInput, Interrupted, MissingPackage
 from facechain_ext.faces.types import Face, Parsing
 from facechain_ext.training import fact, fresh, loop, subjects, team
-from facechain_ext.training.batch import shuffle_at
+from facechain_ext.training.batch import Variants, shuffle_at
 from facechain_ext.training.checkpoint import save_weights
 from facechain_ext.training.dataset import FolderPeople, load
 from facechain_ext.training.device import optimise, rate_at
 from facechain_ext.training.encoder import head_crop
-from facechain_ext.training.faces import Variants
 from facechain_ext.training.fair import EPSILON, Outside
 from facechain_ext.training.latents import drawing_of, open_set
 from facechain_ext.training.loop import Pace, train

@@ -15,9 +15,9 @@ from facechain_ext.engine.injection import Call, attach
 from facechain_ext.engine.sites import LEVELS
 from facechain_ext.errors import BadInput, BadWeights
 from facechain_ext.training import fact, fresh, identity_loss
+from facechain_ext.training.batch import Variants
 from facechain_ext.training.checkpoint import save_weights
 from facechain_ext.training.drawn import DrawnSettings, draw_set, open_drawn
-from facechain_ext.training.faces import Variants
 from facechain_ext.training.latents import open_set
 from facechain_ext.training.noise import ALPHAS, add_noise, take_noise
 from facechain_ext.training.subjects import StoredPeople
