@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -9,10 +12,13 @@ from safetensors.torch import load_file
 
 from facechain_ext.engine.checkpoints import read_adapter
 from facechain_ext.errors import BadInput, Interrupted
-from facechain_ext.training import base, together
+from facechain_ext.training import base, fact, subjects, together
 from facechain_ext.training.device import rate_at
+from facechain_ext.training.drawn import DrawnSettings, draw_set
+from facechain_ext.training.identity_loss import IdentityLoss, LatentRecogniser
 from facechain_ext.training.loop import Pace, train
 from facechain_ext.training.noise import add_noise, coarse_weight, mean_weight, snr_weight
+from facechain_ext.training.resampler import whose
 from facechain_ext.training.team import Team
 from tests.training.fact_cases import SMALL_CLIP, SMALL_UNET, encoder, networks, write_latents
 from tests.training.test_fact import OnePicture
@@ -217,3 +223,32 @@ def test_the_command_writes_base_model_and_adapter_when_it_ends_and_when_it_is_s
 def test_what_does_not_belong_together_is_refused(settings, words):
     with pytest.raises(BadInput, match=words):
         together.TogetherSettings(**settings)
+
+
+def test_the_unet_learns_by_who_is_watched(make, monkeypatch, tmp_path):
+    """Its gradient grows by the weight of the identity loss, which is asked of told pictures and of those painted from noise."""
+    draw_set(DrawnSettings(identities=2, each=3, workers=1), tmp_path / "people")
+    note = tmp_path / "set" / "set.json"
+    said = {**json.loads(note.read_text()), "drawn": str(tmp_path / "people")}
+    note.write_text(json.dumps(said))
+    asked = []
+    torch.manual_seed(7)
+    recogniser = LatentRecogniser(torch.nn.functional.normalize(torch.randn(2, 16), dim=1))
+
+    def of(_path, _encoder, drawn, _seen):
+        loss = IdentityLoss(recogniser, whose(drawn))
+        return lambda latents, *more: asked.append(len(latents)) or loss(latents, *more)
+
+    monkeypatch.setattr(fact, "IdentityLoss", SimpleNamespace(of=of))
+    monkeypatch.setattr(together, "source_of", subjects.source_of)
+    monkeypatch.setattr(together, "optimise", lambda loss, *_, **__: loss.backward() or torch.zeros(()))
+
+    def gradient(weight):
+        one = make(identity=weight, painted=2, ahead=True, drawn=str(tmp_path / "people"), drop=0.0, drop_words=0.0, several=0.0)
+        torch.manual_seed(0)
+        one.step(0, np.random.default_rng(0))
+        return one.base.unet.conv_out.weight.grad.double()
+
+    none, one, two = (gradient(weight) for weight in (1e-9, 1.0, 2.0))
+    assert asked[:9] == [3] + [2] * 8, "the batch's pictures once, the painted ones at each of eight steps"
+    assert not torch.allclose(none, one, rtol=1e-2) and torch.allclose(two - none, 2 * (one - none), rtol=1e-3, atol=1e-6)
