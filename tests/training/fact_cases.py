@@ -40,11 +40,3 @@ def write_latents(folder, count, people=1):
     np.save(folder / "tokens.npy", rng.integers(0, 49408, (count, 77)).astype(np.uint16))
     (folder / "set.json").write_text(f'{{"done": {count}, "seed": 0, "people": {people}, "vae": ""}}')
     return folder
-
-
-def loud(adapter):
-    """Fresh gates say nothing: let them say something random."""
-    torch.manual_seed(0)
-    for layer in adapter.gates():
-        torch.nn.init.normal_(layer.to_out.weight, std=0.1)
-        torch.nn.init.normal_(layer.ff.out.weight, std=0.1)
