@@ -1,6 +1,7 @@
-"""Trains a style LoRA: low-rank changes of every attention of a frozen UNet, from a folder of pictures or a drawn style (FACTS §1.5).
+"""Trains a style LoRA: low-rank changes of a frozen UNet's transformers, from a folder of pictures or a drawn style (FACTS §1.5).
 
-The file is in kohya's format, with alpha = rank, and works in every WebUI.
+The file is in kohya's format, with alpha = rank, and works in every WebUI. It changes what kohya's trainer changes: attention, feed-forward
+and projections.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import copy
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,6 @@ from facechain_ext.training.people import ALL_STYLES, PAINTED, TESTED, anyone, p
 from facechain_ext.training.tokens import tokens_of
 
 NAME, SUMMARY = "train-style-lora", "Train a style LoRA on a folder of pictures, or on a drawn style."
-TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 FINISHED = "lora.safetensors"
 
 
@@ -63,12 +64,13 @@ class StyleSettings(Common):
 
 
 class LowRank(nn.Module):
-    """The change of one matrix: up(down(x)), nothing at first."""
+    """The change of one matrix, or of one convolution of single cells: up(down(x)), nothing at first."""
 
-    def __init__(self, inside: int, outside: int, rank: int) -> None:
+    def __init__(self, layer: nn.Linear | nn.Conv2d, rank: int) -> None:
         super().__init__()
-        self.lora_down = nn.Linear(inside, rank, bias=False)
-        self.lora_up = nn.Linear(rank, outside, bias=False)
+        outside, inside, *kernel = layer.weight.shape
+        made = partial(nn.Conv2d, kernel_size=1, bias=False) if kernel else partial(nn.Linear, bias=False)
+        self.lora_down, self.lora_up = made(inside, rank), made(rank, outside)
         nn.init.normal_(self.lora_down.weight, std=1 / rank)
         nn.init.zeros_(self.lora_up.weight)
 
@@ -84,7 +86,7 @@ class StyleTrainee:
         self.settings, self.device, self.frozen = settings, device, Frozen(networks)
         lay_out(networks.unet, settings)
         self.layers = {kohya_name(path): layer for path, layer in targets(networks.unet)}
-        made = {name: LowRank(layer.in_features, layer.out_features, settings.rank) for name, layer in self.layers.items()}
+        made = {name: LowRank(layer, settings.rank) for name, layer in self.layers.items()}
         self.changes = nn.ModuleDict(made).to(device)
         self.at_work = self.changes
         for name, layer in self.layers.items():
@@ -165,10 +167,10 @@ class StyleTrainee:
         return changes
 
 
-def targets(unet: nn.Module) -> list[tuple[str, nn.Linear]]:
-    """The matrices that are changed: those of every attention."""
-    found = [(path, module) for path, module in unet.named_modules() if isinstance(module, nn.Linear)]
-    return [(path, module) for path, module in found if ".attn" in path and path.endswith(TARGETS)]
+def targets(unet: nn.Module) -> list[tuple[str, nn.Linear | nn.Conv2d]]:
+    """What is changed: every matrix and 1 × 1 convolution of the transformers, which is what kohya's trainer takes too."""
+    found = [(path, module) for path, module in unet.named_modules() if ".attentions." in path]
+    return [(path, module) for path, module in found if isinstance(module, nn.Linear | nn.Conv2d)]
 
 
 def kohya_name(path: str) -> str:

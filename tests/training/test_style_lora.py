@@ -40,7 +40,7 @@ def test_it_begins_as_the_untouched_model_and_only_the_lora_learns():
     one.step(0, np.random.default_rng(0))
     assert any(value.abs().max() > 0 for key, value in one.changes.state_dict().items() if "lora_up" in key)
     assert all(torch.equal(value, before[key]) for key, value in unet.state_dict().items())
-    assert len(one.layers) == 16 * 8, "q, k, v and out of both attentions of 16 blocks"
+    assert len(one.layers) == 16 * (8 + 2 + 2) == 192, "16 blocks: q, k, v and out of both attentions, two of feed-forward, two projections"
 
 
 def test_the_file_does_in_the_host_what_the_training_did(tmp_path):
@@ -52,6 +52,8 @@ def test_the_file_does_in_the_host_what_the_training_did(tmp_path):
     name = kohya_name("down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_out.0")
     assert name == "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_out_0"
     assert tensors[f"{name}.lora_down.weight"].shape == (4, 32) and float(tensors[f"{name}.alpha"]) == 4
+    assert tensors["lora_unet_mid_block_attentions_0_proj_in.lora_down.weight"].shape == (4, 32, 1, 1), "a convolution stays one"
+    assert tensors["lora_unet_mid_block_attentions_0_transformer_blocks_0_ff_net_0_proj.lora_up.weight"].shape == (256, 4)
     assert metadata["ss_network_dim"] == "4"
     assert metadata["modelspec.trigger_phrase"] == {"blueprint": "a blueprint", "woodcut": "a woodcut print"}[one.settings.style]
     other = networks()
