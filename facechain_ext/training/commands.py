@@ -39,6 +39,7 @@ COMMANDS: dict[str, Command] = {
     "train-recogniser": Command("Teach a small network whose face latents show, for train-fact's identity loss.", _from("identity_loss")),
     "train-fact": Command("Train a FACT adapter on a dataset of faces, or on drawn people.", _from("fact")),
     "train-together": Command("Train the demo model's base and adapter together, faces beside the captions.", _from("together")),
+    "blend-adapters": Command("Blend adapters that were trained from one another, weight by weight.", _from("blend")),
     "train-style-lora": Command("Train a style LoRA on a folder of pictures, or on a drawn style.", _from("style_lora")),
     "train-control": Command("Train an openpose ControlNet on pictures with skeletons, or on drawn people.", _from("control")),
     "train-reader": Command("Train the reader that tells what a drawn picture shows.", _from("reader")),

@@ -1,0 +1,73 @@
+"""Blends adapters weight by weight: what lies between trainings that went on from one another is often better than either.
+
+Averages of networks that were trained from the same beginning are networks of the same kind (model soups, Wortsman et al., 2022).
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from facechain_ext.engine.checkpoints import read_adapter, write_adapter
+from facechain_ext.errors import BadInput
+from facechain_ext.training.arguments import Limited, option, parse, speak
+from facechain_ext.training.fact import FINISHED
+
+NAME, SUMMARY = "blend-adapters", "Blend adapters that were trained from one another, weight by weight."
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlendSettings(Limited):
+    """What is blended, and how much of each."""
+
+    adapters: str = option("", "adapter files with their shares, as file=share,file=share; shares add up to 1")
+    half: bool = option(False, "write the adapter in float16: half the size")
+
+
+@torch.no_grad()
+def blend(settings: BlendSettings, folder: Path) -> Path:
+    """Write the mean of the adapters, weighed by their shares, into `folder`. BadInput, BadWeights, CannotWrite."""
+    shares = shares_of(settings.adapters)
+    adapters = [read_adapter(path) for path, _ in shares]
+    first, *others = adapters
+    for adapter, (path, _) in zip(others, shares[1:], strict=True):
+        if adapter.sizes != first.sizes:
+            raise BadInput(f"{path} is of another size than {shares[0][0]}: blend adapters that were trained from one another.")
+    mixed = {key: torch.zeros_like(value) for key, value in first.state_dict().items()}
+    for adapter, (_, share) in zip(adapters, shares, strict=True):
+        for key, value in adapter.state_dict().items():
+            mixed[key] += share * value
+    first.load_state_dict(mixed)
+    target = folder / FINISHED
+    write_adapter(first.half() if settings.half else first, target, {"recipe": f"{NAME} {settings.adapters}"})
+    return target
+
+
+def shares_of(given: str) -> list[tuple[Path, float]]:
+    """Files and their shares as given on the command line. BadInput where there are fewer than two, or they do not add up to 1."""
+    found = []
+    for one in given.split(","):
+        name, _, share = one.strip().rpartition("=")
+        try:
+            found.append((Path(name), float(share)))
+        except ValueError:
+            raise BadInput(f"--adapters has {one.strip()!r}: give file=share, as a.safetensors=0.6,b.safetensors=0.4.") from None
+    whole = sum(share for _, share in found)
+    if len(found) < 2 or not math.isclose(whole, 1, abs_tol=1e-6):
+        raise BadInput(f"--adapters has {len(found)} whose shares add up to {whole:g}: give two or more, and shares of 1 in all.")
+    return found
+
+
+def main(argv: Sequence[str]) -> None:
+    """Command line."""
+    blend(*parse(BlendSettings, NAME, SUMMARY, argv))
+
+
+if __name__ == "__main__":
+    speak()
+    main(sys.argv[1:])
