@@ -42,7 +42,7 @@ from facechain_ext.training.frozen import networks_of
 from facechain_ext.training.identity_loss import WATCHED, IdentityLoss, watched
 from facechain_ext.training.latents import HEIGHT
 from facechain_ext.training.loop import train
-from facechain_ext.training.noise import STEPS, add_noise, coarse_weight, sample, snr_weight, take_noise, velocity_weight
+from facechain_ext.training.noise import STEPS, add_noise, coarse_weight, sample, snr_weight, take_noise, velocity_weight, weighed
 from facechain_ext.training.parallel import ParallelAdapter, attach_parallel, parallel_tensors
 from facechain_ext.training.pixels import to_pictures
 from facechain_ext.training.resampler import look_ahead
@@ -393,11 +393,6 @@ class FactTrainee:
         crops, tokens = self.told.crops, self.told.tokens
         parts = [slice(first, first + PAINTED_AT_ONCE) for first in range(0, len(crops), PAINTED_AT_ONCE)]
         return self.told.share(np.concatenate([self._painted(adapter, crops[part], tokens[part])[1] for part in parts]))
-
-
-def weighed(found: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
-    """Mean squared error by rows, [B, C, h, w] to [B], where cells count as they are weighed [B or 1, 1, h, w]."""
-    return (F.mse_loss(found, wanted, reduction="none") * weight).mean(dim=(1, 2, 3)) / weight.mean()
 
 
 def kept_of(source: Source) -> DrawnSet:

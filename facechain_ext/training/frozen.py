@@ -19,7 +19,7 @@ from facechain_ext.training.captioned import caption_of, pictures_in
 from facechain_ext.training.checkpoint import CHECKPOINT, given_or_trained
 from facechain_ext.training.device import send
 from facechain_ext.training.loop import Trainee
-from facechain_ext.training.noise import add_noise, sample, snr_weight
+from facechain_ext.training.noise import add_noise, sample, snr_weight, weighed
 from facechain_ext.training.pixels import to_pictures, to_tensor
 from facechain_ext.training.tokens import tokens_of
 from facechain_ext.vision.pictures import read
@@ -75,12 +75,18 @@ def finish(trainee: Trainee, target: Path, small: Sequence[str] = ()) -> None:
     write_tensors({key: value.contiguous() for key, value in (halves | matrices).items()}, target, trainee.metadata())
 
 
-def noise_error(latents: Tensor, snr: float, tell: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    """Loss and plain error of the noise told at random times; scaled latents [B, 4, h, w]; tell: from noisy latents and times."""
+def noise_error(
+    latents: Tensor, snr: float, tell: Callable[[Tensor, Tensor], Tensor], weight: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Loss and plain error of the noise told at random times; scaled latents [B, 4, h, w]; tell: from noisy latents and times.
+
+    weight: how much cells count in the loss [B, 1, h, w]; None: all the same.
+    """
     noise = torch.randn_like(latents)
     times = torch.randint(0, 1000, (len(latents),), device=latents.device)
-    error = F.mse_loss(tell(add_noise(latents, noise, times), times).float(), noise, reduction="none").mean(dim=(1, 2, 3))
-    return (error * snr_weight(times, snr)).mean(), error.mean()
+    told = tell(add_noise(latents, noise, times), times).float()
+    error = weighed(told, noise, torch.ones_like(noise[:, :1]) if weight is None else weight)
+    return (error * snr_weight(times, snr)).mean(), F.mse_loss(told, noise)
 
 
 def listed(folder: Path) -> list[Path]:

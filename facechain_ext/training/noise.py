@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 STEPS = 1000
 BETAS = torch.linspace(0.00085**0.5, 0.012**0.5, STEPS, dtype=torch.float64) ** 2
@@ -21,6 +22,11 @@ def take_noise(noisy: Tensor, noise: Tensor, times: Tensor) -> Tensor:
     """What add_noise began with: (x_t − √(1−ᾱ)·ε)/√ᾱ; noisy and noise [B, C, H, W], times [B]."""
     alpha = ALPHAS.to(noisy.device)[times][:, None, None, None]
     return (noisy - (1 - alpha).sqrt() * noise) / alpha.sqrt()
+
+
+def weighed(found: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
+    """Mean squared error by rows, [B, C, h, w] to [B], where cells count as they are weighed [B or 1, 1, h, w]."""
+    return (F.mse_loss(found, wanted, reduction="none") * weight).mean(dim=(1, 2, 3)) / weight.mean()
 
 
 def snr_weight(times: Tensor, cap: float) -> Tensor:

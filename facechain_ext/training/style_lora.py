@@ -25,8 +25,8 @@ from facechain_ext.hosts.standalone.checkpoint import Networks
 from facechain_ext.training.arguments import Common, checkpoint_option, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import CHECKPOINT
-from facechain_ext.training.device import choose_device, fused, lay_out, optimise, pace_of, rate_at
-from facechain_ext.training.drawn import open_drawn
+from facechain_ext.training.device import choose_device, fused, lay_out, optimise, pace_of, rate_at, send
+from facechain_ext.training.drawn import head_cells, open_drawn
 from facechain_ext.training.frozen import Frozen, captions_of, finish, listed, networks_of, noise_error, squared, without_words
 from facechain_ext.training.latents import HEIGHT
 from facechain_ext.training.loop import train
@@ -51,6 +51,7 @@ class StyleSettings(Common):
     size: int = option(512, "side of the folder's pictures in pixels, a multiple of 8", lowest=8, multiple=8)
     rank: int = option(32, "rank of the changes", lowest=1)
     drop: float = option(0.1, "share of captions left out")
+    heads: float = option(1.0, "drawn style: how many times as much the noise error in heads counts", lowest=0)
     snr: float = option(0.0, "cap of the signal-to-noise weight (min-SNR); 0: every step of the noise weighs the same")
 
     def __post_init__(self) -> None:
@@ -59,6 +60,8 @@ class StyleSettings(Common):
             raise BadInput("Give either --data with a folder of pictures, or --style with a drawn style.")
         if self.drawn and not self.style:
             raise BadInput("--drawn has pictures of a drawn style, --data gives others: leave one of the two out.")
+        if self.heads != 1 and not self.style:
+            raise BadInput("--heads needs to know where heads are, and only drawn pictures tell: give --style, or leave it out.")
         if self.trigger and self.style:
             raise BadInput("--trigger goes before the captions of --data; a drawn style has words of its own: leave it out.")
 
@@ -105,27 +108,35 @@ class StyleTrainee:
 
     def step(self, number: int, rng: np.random.Generator) -> Mapping[str, Tensor]:
         settings = self.settings
-        pictures, tokens = self._batch(rng)
+        pictures, tokens, heads = self._batch(rng)
         latents = self.frozen.encode(pictures) * self.frozen.scale
         words = self.frozen.read(without_words(tokens, settings.drop, rng))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.autocast):
             unet = self.frozen.networks.unet
-            loss, error = noise_error(latents, settings.snr, lambda noisy, times: unet(noisy, times, words).sample)
+            loss, error = noise_error(latents, settings.snr, lambda noisy, times: unet(noisy, times, words).sample, self._weight(heads))
         norm = optimise(loss, self.optimiser, [*self.changes.parameters()], rate_at(number, settings))
         self.average.follow(number)
         return {"error": error.detach(), "gradient": norm}
 
-    def _batch(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def _weight(self, heads: np.ndarray | None) -> Tensor | None:
+        """How much cells count [B, 1, h, w], from how much of each is somebody's head, of 255 [B, h, w]."""
+        if heads is None or self.settings.heads == 1:
+            return None
+        return 1 + (self.settings.heads - 1) / 255 * send(heads.astype(np.float32), self.device)[:, None]
+
+    def _batch(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Pictures, the tokens of their captions, and where heads are, in cells; None where nobody knows."""
         if self.drawn is not None:
             rows = np.sort(rng.choice(self.rows, self.settings.batch))
-            return self.drawn.pictures[rows], self.drawn.tokens[rows]
+            return self.drawn.pictures[rows], self.drawn.tokens[rows], self.drawn.heads[rows]
         if self.tokens is None:
             drawn = [picture(anyone(PAINTED, rng), rng, [self.settings.style]) for _ in range(self.settings.batch)]
-            return np.stack([one.picture for one in drawn]), tokens_of([one.caption for one in drawn])
+            heads = np.stack([head_cells(one) for one in drawn])
+            return np.stack([one.picture for one in drawn]), tokens_of([one.caption for one in drawn]), heads
         chosen = rng.integers(0, len(self.paths), self.settings.batch)
         pictures = [squared(self.paths[index], self.settings.size) for index in chosen]
         mirrored = [one[:, ::-1] if rng.random() < 0.5 else one for one in pictures]
-        return np.stack(mirrored), self.tokens[chosen]
+        return np.stack(mirrored), self.tokens[chosen], None
 
     def state(self) -> dict[str, Any]:
         return {"changes": self.changes.state_dict(), "optimiser": self.optimiser.state_dict(), "average": self.average.tensors}
