@@ -111,11 +111,12 @@ def convert(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="run.py convert", description=convert.__doc__)
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path, nargs="?", help="default: the source's name with .safetensors, beside it")
+    parser.add_argument("--looks", type=int, default=0, help="adapter: how often it shall look at every photo, 1 to 5; default: as it says")
     arguments = parser.parse_args(argv)
     target = arguments.target or arguments.source.with_suffix(".safetensors")
     if target.exists():
         raise CannotWrite(f"{target} is there already: delete it or name another target.")
-    run(arguments.source, target)
+    run(arguments.source, target, arguments.looks)
     say(str(target))
     return 0
 

@@ -24,7 +24,11 @@ class AdapterSizes:
 
 
 class Adapter(nn.Module):
-    """What one adapter file holds. `fingerprint` names the resampler's content, on which face tokens depend."""
+    """What one adapter file holds.
+
+    fingerprint: names what face tokens depend on, the resampler's content and the looks. looks: how often each photo is looked at
+    (`engine.looks`); published adapters: once.
+    """
 
     def __init__(self, sizes: AdapterSizes) -> None:
         super().__init__()
@@ -32,6 +36,7 @@ class Adapter(nn.Module):
         self.name = ""
         self.file: Path | None = None
         self.fingerprint = ""
+        self.looks = 1
         self.resampler = Resampler(sizes.resampler)
         self.layers = nn.ModuleList(GatedLayer(channels, sizes.resampler.out_dim) for channels in sizes.channels)
 

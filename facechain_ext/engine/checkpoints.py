@@ -17,9 +17,10 @@ from facechain_ext.engine.adapter import Adapter, AdapterSizes
 from facechain_ext.engine.encoder import EncoderSizes, FaceEncoder
 from facechain_ext.engine.gate import published_shapes
 from facechain_ext.engine.int8 import from_int8
+from facechain_ext.engine.looks import LOOKS
 from facechain_ext.engine.resampler import ResamplerSizes
 from facechain_ext.engine.sites import BLOCK, SITES
-from facechain_ext.errors import BadWeights, CannotWrite
+from facechain_ext.errors import BadInput, BadWeights, CannotWrite
 from facechain_ext.log import log
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
@@ -97,13 +98,21 @@ def read_adapter(path: Path, *, heads: int | None = None, dtype: torch.dtype = t
         )
     _refuse_foreign(path, tensors, wanted="a FACT adapter", needed=(RESAMPLER + "latents", RESAMPLER + "layers.0.0.to_q.weight"))
     stated = int(metadata["resampler_heads"]) if metadata.get("resampler_heads", "").isdigit() else None
-    adapter = build_adapter(path, tensors, heads or stated)
+    adapter = build_adapter(path, tensors, heads or stated, _looks(path, metadata))
     adapter.name, adapter.file = path.stem, path
     adapter.layers.to(dtype)
     return adapter.eval().requires_grad_(False)
 
 
-def build_adapter(path: Path, tensors: Tensors, heads: int | None) -> Adapter:
+def _looks(path: Path, metadata: Mapping[str, str]) -> int:
+    """How many looks at a photo an adapter's file asks for. BadWeights where there are not so many."""
+    stated = metadata.get("looks", "1")
+    if not stated.isdigit() or not 1 <= int(stated) <= len(LOOKS):
+        raise BadWeights(f"{path.name} asks for {stated} looks at every photo: write a number from 1 to {len(LOOKS)} into its metadata.")
+    return int(stated)
+
+
+def build_adapter(path: Path, tensors: Tensors, heads: int | None, looks: int = 1) -> Adapter:
     """An adapter from the tensors of a file, its widths read from their shapes."""
     resampler = {key[len(RESAMPLER) :]: value for key, value in tensors.items() if key.startswith(RESAMPLER)}
     _check_named(path, (RESAMPLER + key for key in ("proj_in.weight", "proj_out.weight", "layers.0.1.1.weight")), tensors)
@@ -117,7 +126,8 @@ def build_adapter(path: Path, tensors: Tensors, heads: int | None) -> Adapter:
     adapter.resampler.load_state_dict({key: resampler[key].float() for key in shapes})
     for layer, site in zip(adapter.gates(), sites, strict=True):
         layer.load_published({key: value.float() for key, value in site.items()})
-    adapter.fingerprint = fingerprint(resampler[key] for key in sorted(shapes))
+    made_of = [resampler[key] for key in sorted(shapes)]
+    adapter.looks, adapter.fingerprint = looks, fingerprint(made_of if looks == 1 else [*made_of, torch.tensor(looks)])
     return adapter
 
 
@@ -140,6 +150,7 @@ def adapter_tensors(adapter: Adapter) -> Tensors:
 def write_adapter(adapter: Adapter, target: Path, metadata: Mapping[str, str] | None = None) -> None:
     """Write an adapter as one safetensors file in the published naming; nothing half-written stays. CannotWrite."""
     record = {"format": "pt", "kind": "facechain-fact-adapter", "resampler_heads": str(adapter.sizes.resampler.heads)}
+    record |= {"looks": str(adapter.looks)} if adapter.looks > 1 else {}
     write_tensors(adapter_tensors(adapter), target, record | dict(metadata or {}))
 
 
@@ -150,14 +161,21 @@ def write_encoder(encoder: FaceEncoder, target: Path, metadata: Mapping[str, str
     write_tensors(state, target, record | dict(metadata or {}))
 
 
-def convert(source: Path, target: Path) -> None:
-    """Turn an adapter or encoder file of any container into one safetensors file with metadata. BadWeights, CannotWrite."""
+def convert(source: Path, target: Path, looks: int = 0) -> None:
+    """Turn an adapter or encoder file of any container into one safetensors file with metadata. BadInput, BadWeights, CannotWrite.
+
+    looks: how often the adapter shall look at every photo; 0: as its file says.
+    """
     tensors, metadata = read_tensors(source)
     record = metadata | {"source": source.name}
+    if looks and ("pos_embed" in tensors or not 1 <= looks <= len(LOOKS)):
+        raise BadInput(f"--looks {looks} does not fit {source.name}: give an adapter, and looks at a photo from 1 to {len(LOOKS)}.")
     if "pos_embed" in tensors:
         write_encoder(read_encoder(source), target, record)
     else:
-        write_adapter(read_adapter(source), target, record)
+        adapter = read_adapter(source)
+        adapter.looks = looks or adapter.looks
+        write_adapter(adapter, target, record | {"looks": str(adapter.looks)})
 
 
 def write_tensors(tensors: Tensors, target: Path, metadata: Mapping[str, str]) -> None:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from facechain_ext.engine.adapter import Adapter
 from facechain_ext.engine.encoder import FaceEncoder
+from facechain_ext.engine.looks import looked_at
 from facechain_ext.errors import BadInput
 
 
@@ -57,6 +58,7 @@ def embed(encoder: FaceEncoder, crops: Tensor) -> Tensor:
 def identify(encoder: FaceEncoder, adapter: Adapter, crops: Tensor, photos: Sequence[str]) -> Identity:
     """Make a person from aligned, cut-out faces: uint8 RGB [n, 112, 112, 3] and a hash per photo.
 
+    Where the adapter asks for several looks, a photo's tokens are the mean over them; its embedding is that of the plain one.
     BadInput where encoder and adapter do not belong together.
     """
     if len(crops) == 0 or len(crops) != len(photos):
@@ -68,12 +70,13 @@ def identify(encoder: FaceEncoder, adapter: Adapter, crops: Tensor, photos: Sequ
             "choose the encoder the adapter was trained with."
         )
     parameter = next(encoder.parameters())
-    local = encoder(to_input(crops).to(parameter))
+    seen = [encoder(look) for look in looked_at(to_input(crops).to(parameter), adapter.looks)]
     reader = next(adapter.resampler.parameters())
+    tokens = [adapter.resampler(local.to(reader)) for local in seen]
     return Identity(
-        tokens=adapter.resampler(local.to(reader)).flatten(0, 1).float().cpu(),
+        tokens=(tokens[0] if len(tokens) == 1 else torch.stack(tokens).mean(dim=0)).flatten(0, 1).float().cpu(),
         null=null_tokens(adapter, encoder.sizes.tokens).repeat(len(crops), 1),
-        embeddings=F.normalize(encoder.embedding(local).float(), dim=-1).cpu(),
+        embeddings=F.normalize(encoder.embedding(seen[0]).float(), dim=-1).cpu(),
         photos=tuple(photos),
         encoder=encoder.fingerprint,
         adapter=adapter.fingerprint,

@@ -51,6 +51,7 @@ class ParallelAdapter(nn.Module):
         super().__init__()
         self.sizes = sizes
         self.fingerprint = ""
+        self.looks = 1
         self.resampler = Resampler(sizes.resampler)
         self.layers = nn.ModuleList(ParallelLayer(channels, sizes.resampler.out_dim) for channels in sizes.channels)
 
