@@ -175,6 +175,8 @@ def convert(source: Path, target: Path, looks: int = 0) -> None:
     else:
         adapter = read_adapter(source)
         adapter.looks = looks or adapter.looks
+        if all(tensor.dtype == torch.float16 for tensor in tensors.values()):
+            adapter.half()  # as it was: in float32 the file would be twice as large and say no more
         write_adapter(adapter, target, record | {"looks": str(adapter.looks)})
 
 

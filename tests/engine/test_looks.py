@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 
 from facechain_ext.__main__ import convert as convert_command
 from facechain_ext.engine.checkpoints import convert, read_adapter, write_adapter
@@ -67,6 +68,15 @@ def test_an_adapter_file_asks_for_looks_and_its_tokens_are_told_apart(tmp_path):
         write_adapter(adapter, tmp_path / "wrong.safetensors", {"looks": wrong})
         with pytest.raises(BadWeights, match=f"asks for {wrong} looks at every photo: write a number from 1 to 5"):
             read_adapter(tmp_path / "wrong.safetensors")
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.float32])
+def test_converting_keeps_the_numbers_and_their_precision(tmp_path, kind):
+    write_adapter(golden().adapter().to(kind), tmp_path / "one.safetensors")
+    convert(tmp_path / "one.safetensors", tmp_path / "five.safetensors", looks=5)
+    before, after = load_file(tmp_path / "one.safetensors"), load_file(tmp_path / "five.safetensors")
+    assert before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
+    assert {value.dtype for value in after.values()} == {kind}
 
 
 def test_converting_may_set_the_looks(tmp_path):
