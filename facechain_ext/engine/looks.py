@@ -1,4 +1,4 @@
-"""Several looks at one photo: where landmarks were a little off, the mean of what is seen is nearer to the person than one look.
+"""Several looks at one photo: what an encoder says of a face wavers with how it lies in the cut, and the mean of several wavers less.
 
 An adapter's file asks for them (metadata `looks`); without, a photo is looked at once, as published. Face recognition knows this as
 test-time augmentation.
