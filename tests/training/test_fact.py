@@ -406,8 +406,10 @@ def test_the_sheet_shows_reference_without_and_with():
 def test_a_finished_adapter_can_be_begun_with(tmp_path):
     one = trainee(rate=1e-2)
     one.step(0, np.random.default_rng(0))
+    one.adapter.looks = 5
     write_adapter(one.averaged(), tmp_path / "a.safetensors")
     again = trainee(begin=str(tmp_path / "a.safetensors"))
+    assert again.averaged().looks == 5, "what goes on looks at photos as often as what it began with"
     assert_equal(dict(again.adapter.state_dict()), dict(one.averaged().state_dict()))
     assert all(parameter.requires_grad for parameter in again.adapter.parameters())
     with pytest.raises(BadInput, match="leave one of the two out"):
