@@ -1,7 +1,7 @@
 """Trains a style LoRA: low-rank changes of a frozen UNet's transformers, from a folder of pictures or a drawn style (FACTS §1.5).
 
 The file is in kohya's format, with alpha = rank, and works in every WebUI. It changes what kohya's trainer changes: attention, feed-forward
-and projections.
+and projections (FACTS §1.5 has attention alone).
 """
 
 from __future__ import annotations
