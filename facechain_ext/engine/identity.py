@@ -74,7 +74,7 @@ def identify(encoder: FaceEncoder, adapter: Adapter, crops: Tensor, photos: Sequ
     reader = next(adapter.resampler.parameters())
     tokens = [adapter.resampler(local.to(reader)) for local in seen]
     return Identity(
-        tokens=(tokens[0] if len(tokens) == 1 else torch.stack(tokens).mean(dim=0)).flatten(0, 1).float().cpu(),
+        tokens=torch.stack(tokens).mean(dim=0).flatten(0, 1).float().cpu(),
         null=null_tokens(adapter, encoder.sizes.tokens).repeat(len(crops), 1),
         embeddings=F.normalize(encoder.embedding(seen[0]).float(), dim=-1).cpu(),
         photos=tuple(photos),

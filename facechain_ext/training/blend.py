@@ -36,15 +36,17 @@ def blend(settings: BlendSettings, folder: Path) -> Path:
     adapters = [read_adapter(path) for path, _ in shares]
     first, *others = adapters
     for adapter, (path, _) in zip(others, shares[1:], strict=True):
-        if adapter.sizes != first.sizes:
-            raise BadInput(f"{path} is of another size than {shares[0][0]}: blend adapters that were trained from one another.")
+        if (adapter.sizes, adapter.looks) != (first.sizes, first.looks):
+            what = "of another size than" if adapter.sizes != first.sizes else "one that looks at photos another number of times than"
+            raise BadInput(f"{path} is {what} {shares[0][0]}: blend adapters that were trained from one another.")
     mixed = {key: torch.zeros_like(value) for key, value in first.state_dict().items()}
     for adapter, (_, share) in zip(adapters, shares, strict=True):
         for key, value in adapter.state_dict().items():
             mixed[key] += share * value
     first.load_state_dict(mixed)
+    said = ", ".join(f"{path.name}={share:g}" for path, share in shares)  # where they lay is nobody's business
     target = folder / FINISHED
-    write_adapter(first.half() if settings.half else first, target, {"recipe": f"{NAME} {settings.adapters}"})
+    write_adapter(first.half() if settings.half else first, target, {"recipe": f"{NAME} {said}"})
     return target
 
 

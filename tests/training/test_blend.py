@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from facechain_ext.engine.checkpoints import read_tensors, write_adapter
+from facechain_ext.engine.checkpoints import convert, read_adapter, read_tensors, write_adapter
 from facechain_ext.errors import BadInput
 from facechain_ext.training import blend, fact, fresh
 from facechain_ext.training.commands import COMMANDS
@@ -34,6 +34,7 @@ def test_every_weight_is_the_mean_by_shares(files, tmp_path, half):
     )
     mixed, said = read_tensors(tmp_path / "out" / "adapter.safetensors")
     (one, before), (other, _) = read_tensors(a), read_tensors(b)
+    assert said["recipe"] == "blend-adapters a.safetensors=0.6, b.safetensors=0.4", "and not where they lay"
     assert mixed.keys() == one.keys() and said["resampler_heads"] == before["resampler_heads"]
     for key, value in mixed.items():
         assert value.dtype == (torch.float16 if half else torch.float32)
@@ -57,6 +58,16 @@ def test_what_cannot_be_blended_is_told(files, tmp_path, given, words):
     with pytest.raises(BadInput, match=words):
         blend.blend(blend.BlendSettings(adapters=given.format(a=a, b=b)), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_looks_stay_and_are_not_mixed(files, tmp_path):
+    for file, looks in zip(files, (5, 1), strict=True):
+        convert(file, file.with_name(f"looks-{looks}.safetensors"), looks)
+    five, once = tmp_path / "looks-5.safetensors", tmp_path / "looks-1.safetensors"
+    made = blend.blend(blend.BlendSettings(adapters=f"{five}=0.5,{five}=0.5"), tmp_path / "out")
+    assert read_adapter(made).looks == 5
+    with pytest.raises(BadInput, match=r"looks-1\.safetensors is one that looks at photos another number of times than .*looks-5"):
+        blend.blend(blend.BlendSettings(adapters=f"{five}=0.5,{once}=0.5"), tmp_path / "other")
 
 
 def test_adapters_of_another_size_are_told(files, tmp_path):
