@@ -69,18 +69,26 @@ def identify(encoder: FaceEncoder, adapter: Adapter, crops: Tensor, photos: Sequ
             f"The face encoder gives tokens of width {encoder.sizes.dim}, the adapter reads {sizes.in_dim}: "
             "choose the encoder the adapter was trained with."
         )
-    parameter = next(encoder.parameters())
-    seen = [encoder(look) for look in looked_at(to_input(crops).to(parameter), adapter.looks)]
-    reader = next(adapter.resampler.parameters())
-    tokens = [adapter.resampler(local.to(reader)) for local in seen]
+    tokens, local = face_tokens(encoder, adapter, crops)
     return Identity(
-        tokens=torch.stack(tokens).mean(dim=0).flatten(0, 1).float().cpu(),
+        tokens=tokens.flatten(0, 1).float().cpu(),
         null=null_tokens(adapter, encoder.sizes.tokens).repeat(len(crops), 1),
-        embeddings=F.normalize(encoder.embedding(seen[0]).float(), dim=-1).cpu(),
+        embeddings=F.normalize(encoder.embedding(local).float(), dim=-1).cpu(),
         photos=tuple(photos),
         encoder=encoder.fingerprint,
         adapter=adapter.fingerprint,
     )
+
+
+@torch.no_grad()
+def face_tokens(encoder: FaceEncoder, adapter: Adapter, crops: Tensor) -> tuple[Tensor, Tensor]:
+    """Aligned faces uint8 [n, 112, 112, 3] → face tokens [n, 16, context], the mean over the adapter's looks, each on its network's device.
+
+    And the encoder's tokens of the plain look [n, 144, dim].
+    """
+    parameter, reader = next(encoder.parameters()), next(adapter.resampler.parameters())
+    seen = [encoder(look) for look in looked_at(to_input(crops).to(parameter), adapter.looks)]
+    return torch.stack([adapter.resampler(local.to(reader)) for local in seen]).mean(dim=0), seen[0]
 
 
 @torch.no_grad()

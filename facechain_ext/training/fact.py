@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from facechain_ext.engine.adapter import Adapter
 from facechain_ext.engine.checkpoints import adapter_tensors, read_encoder, write_adapter
 from facechain_ext.engine.encoder import FaceEncoder
-from facechain_ext.engine.identity import to_input
+from facechain_ext.engine.identity import face_tokens, to_input
 from facechain_ext.engine.injection import Call, attach
 from facechain_ext.errors import BadInput
 from facechain_ext.hosts.standalone.checkpoint import Networks
@@ -77,6 +77,9 @@ class FactSettings(Common):
     drawn_pairs: str = option("", "the same for --pairs")
     ahead: bool = option(False, "with --drawn: let the encoder look at all faces once, ahead of the training, not at every step")
     pictures: int = option(0, "drawn people: how many of the encoded pictures to use; 0: all there are", lowest=0)
+    photos: float = option(
+        0.0, "drawn people: share of references that are photos without a hat, as people give them, drawn on the fly; 0: as pictures are"
+    )
     pairs: str = option("", "drawn people: folder of encoded pictures of two people; empty: none")
     pair_every: int = option(10, "every so many steps a half batch of pictures of two people", lowest=1)
     fair: bool = option(True, "penalise what a face changes outside the head")
@@ -224,7 +227,10 @@ class FactTrainee:
         return persons
 
     def _tokens(self, adapter: Adapter | ParallelAdapter, crops: Tensor, rows: np.ndarray | None = None) -> Tensor:
-        if self.kept is not None and rows is not None:
+        """Face tokens of crops; of what was seen ahead where that is the same. A resampler that learns looks once at every face."""
+        if isinstance(adapter, Adapter) and adapter.looks > 1 and not self.settings.resampler:
+            return face_tokens(self.encoder, adapter, crops)[0]
+        if self.kept is not None and rows is not None and not self.settings.photos:
             return adapter.resampler(send(self.kept[rows.flatten()].astype(np.float32), self.device))
         with torch.no_grad():
             local = self.encoder(to_input(crops))

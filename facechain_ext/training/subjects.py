@@ -75,9 +75,9 @@ class Source(Protocol):
 class DrawnPeople:
     """The demo world, drawn on the fly; encoded sets save encoding: their pictures are only drawn again for masks and people."""
 
-    def __init__(self, singles: LatentSet | None = None, pairs: LatentSet | None = None, pictures: int = 0) -> None:
-        """pictures: how many of the singles to use; 0: all."""
-        self.singles, self.pairs, self.pictures = singles, pairs, pictures
+    def __init__(self, singles: LatentSet | None = None, pairs: LatentSet | None = None, pictures: int = 0, photos: float = 0.0) -> None:
+        """pictures: how many of the singles to use; 0: all. photos: share of shuffled references that are `given`."""
+        self.singles, self.pairs, self.pictures, self.photos = singles, pairs, pictures, photos
 
     def example(self, rng: np.random.Generator, references: int, shuffle: float, paired: bool) -> Example:
         chosen = self.pairs if paired and self.pairs is not None else self.singles
@@ -108,9 +108,14 @@ class DrawnPeople:
         )
 
     def _reference(self, drawing: Drawing, number: int, rng: np.random.Generator, other: bool) -> np.ndarray:
-        if other:
-            return head_crop(another(drawing.people[number].who, rng), rng, True)
-        return head_crop(alone(drawing, number), rng, True)
+        if not other:
+            return head_crop(alone(drawing, number), rng, True)
+        who = drawing.people[number].who
+        return head_crop(given(who, rng) if self._is_given(rng) else another(who, rng), rng, True)
+
+    def _is_given(self, rng: np.random.Generator) -> bool:
+        """Whether a reference is a photo as people give them."""
+        return self.photos > 0 and rng.random() < self.photos
 
     def show(self, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
         shown = []
@@ -124,12 +129,14 @@ class DrawnPeople:
 class StoredPeople(DrawnPeople):
     """The demo world from sets of draw-people and their latents: nothing is drawn during the training."""
 
-    def __init__(self, drawn: DrawnSet, singles: LatentSet, pairs: tuple[DrawnSet, LatentSet] | None = None, pictures: int = 0) -> None:
+    def __init__(
+        self, drawn: DrawnSet, singles: LatentSet, pairs: tuple[DrawnSet, LatentSet] | None = None, pictures: int = 0, photos: float = 0.0
+    ) -> None:
         """drawn, singles: pictures of one person each; pairs: of several of the same people. BadInput where they do not belong together.
 
-        pictures: how many of the singles to use; 0: all.
+        pictures, photos: as for DrawnPeople.
         """
-        super().__init__(singles, pairs[1] if pairs else None, pictures)
+        super().__init__(singles, pairs[1] if pairs else None, pictures, photos)
         check_alone(drawn)
         self.drawn, self.sets = drawn, {False: (drawn, singles), True: pairs or (drawn, singles)}
         for kept, latents in self.sets.values():
@@ -147,7 +154,7 @@ class StoredPeople(DrawnPeople):
         for place, person in enumerate(pictures.who[row]):
             own = -1 if paired else row
             rows = [self._other(int(person), row, paired, rng) if rng.random() < shuffle else own for _ in range(references)]
-            crops = [pictures.faces[row, place] if one < 0 else self.drawn.faces[one, 0] for one in rows]
+            crops = [self._crop(int(person), row, place, one, paired, rng) for one in rows]
             people.append(Seen(crops=np.stack(crops), place=places[place], rows=np.array(rows)))
         words, who, style = pictures.tokens[row], pictures.who[row], ALL_STYLES[int(pictures.styles[row])]
         return Example(
@@ -157,6 +164,14 @@ class StoredPeople(DrawnPeople):
             latents=latents.latents[row].astype(np.float32),
             looks=partial(described, words, drawn_person(int(who[0])), style) if len(who) == 1 else None,
         )
+
+    def _crop(self, person: int, row: int, place: int, other: int, paired: bool, rng: np.random.Generator) -> np.ndarray:
+        """The face of a reference: of the picture itself, or of somebody's row `other`, in whose stead a photo may be drawn."""
+        if other < 0:
+            return self.sets[paired][0].faces[row, place]
+        if (paired or other != row) and self._is_given(rng):
+            return head_crop(given(drawn_person(person), rng), rng, True)
+        return self.drawn.faces[other, 0]
 
     def _other(self, person: int, row: int, paired: bool, rng: np.random.Generator) -> int:
         """The row of any other picture of somebody, photos more often than each of the other styles."""
@@ -171,6 +186,11 @@ def another(who: Identity, rng: np.random.Generator) -> Drawing:
     return draw(who, scene(int(rng.integers(1 << 40)), style=style), appearance(int(rng.integers(1 << 40))))
 
 
+def given(who: Identity, rng: np.random.Generator) -> Drawing:
+    """A photo of somebody as people give them: without a hat."""
+    return draw(who, scene(int(rng.integers(1 << 40)), style="photo"), appearance(int(rng.integers(1 << 40)), hat=""))
+
+
 def squares(count: int, height: int, width: int) -> Sequence[np.ndarray | None]:
     """Each one's square of a picture of several, bool [height, width]; no mask for somebody alone."""
     if count == 1:
@@ -183,7 +203,7 @@ def source_of(settings: FactSettings, folder: Path) -> Source:
     """Drawn people, or the dataset folder. BadInput where there is nothing."""
     if not settings.data:
         return _drawn_source(settings)
-    beside = [name for name in ("latents", "drawn", "drawn_pairs", "pairs", "pictures", "tested") if getattr(settings, name)]
+    beside = [name for name in ("latents", "drawn", "drawn_pairs", "pairs", "pictures", "photos", "tested") if getattr(settings, name)]
     if beside:
         raise BadInput(f"--data gives a dataset, --{beside[0].replace('_', '-')} is about drawn people: leave one of the two out.")
     from facechain_ext.faces.choose import ModelFolders, analyser
@@ -206,10 +226,10 @@ def _drawn_source(settings: FactSettings) -> DrawnPeople:
         if singles is None or bool(pairs) != bool(settings.drawn_pairs):
             raise BadInput("--drawn needs --latents beside it, and --drawn-pairs where there is --pairs.")
         both = (open_drawn(Path(settings.drawn_pairs)), pairs) if pairs else None
-        return StoredPeople(open_drawn(Path(settings.drawn)), singles, both, settings.pictures)
+        return StoredPeople(open_drawn(Path(settings.drawn)), singles, both, settings.pictures, settings.photos)
     if settings.drawn_pairs:
         raise BadInput("--drawn-pairs shows couples of the people in --drawn: give that too, or leave it out.")
     for latents, flag in ((singles, "--drawn"), (pairs, "--drawn-pairs, beside --drawn")):
         if latents is not None:
             check_drawn(latents, None, flag)
-    return DrawnPeople(singles, pairs, settings.pictures)
+    return DrawnPeople(singles, pairs, settings.pictures, settings.photos)

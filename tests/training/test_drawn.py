@@ -13,6 +13,9 @@ import torch
 
 from facechain_ext.demo.world import person
 from facechain_ext.demo.world.looks import looks
+from facechain_ext.engine.checkpoints import write_adapter
+from facechain_ext.engine.identity import to_input
+from facechain_ext.engine.looks import looked_at
 from facechain_ext.errors import BadInput
 from facechain_ext.training import control, drawn, fact, latents, resampler, style_lora, subjects, vae
 from facechain_ext.training.checkpoint import save_weights
@@ -373,3 +376,52 @@ def test_a_set_with_fewer_rows_than_it_says_is_named(tmp_path):
 def test_more_people_than_there_are_or_than_there_is_room_for(given, said):
     with pytest.raises(BadInput, match=said):
         DrawnSettings(**given)
+
+
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_as_many_references_as_asked_are_photos_as_people_give_them(folder, monkeypatch, share):
+    """Each is the face in a photo of the same person without a hat; never in the stead of the picture's own face."""
+    taken = []
+    monkeypatch.setattr(subjects, "given", lambda who, rng, drawn=subjects.given: taken.append((who, drawn(who, rng))) or taken[-1][1])
+    singles, pairs = (open_drawn(folder / name) for name in ("singles", "pairs"))
+    people = StoredPeople(singles, encoded(singles), (pairs, encoded(pairs)), photos=share)
+    rng, seen = np.random.default_rng(0), 0
+    for number in range(90):
+        taken.clear()
+        example = people.example(rng, 2, 1.0, number % 3 == 0)
+        row = int(example.latents[0, 0, 0])
+        who = (pairs if number % 3 == 0 else singles).who[row]
+        kept = [crop for one in example.people for crop in one.crops if any(np.array_equal(crop, face) for face in singles.faces[:, 0])]
+        assert len(kept) + len(taken) == 2 * len(who)
+        assert all(one in [person(int(each)) for each in who] for one, _ in taken)
+        assert all(drawing.scene.style == "photo" and not drawing.people[0].appearance.outfit.hat for _, drawing in taken)
+        seen += len(taken)
+    assert seen / (90 * 2 + 30 * 2) == pytest.approx(share, abs=0.1)
+    taken.clear()
+    people.example(rng, 2, 0.0, False)
+    assert not taken
+    DrawnPeople(photos=share).example(rng, 40, 1.0, False)
+    assert len(taken) / 40 == pytest.approx(share, abs=0.25)
+
+
+def test_an_adapter_that_looks_several_times_does_so_while_gates_learn(folder, tmp_path):
+    """Tokens are the mean over the looks, by hand; a resampler that learns looks once."""
+    singles = open_drawn(folder / "singles")
+    first = fact.FactTrainee(fact.FactSettings(steps=4, batch=2), CPU, networks(), encoder(), StoredPeople(singles, encoded(singles)))
+    torch.nn.init.normal_(first.adapter.resampler.latents)
+    for looks, resampler in ((5, 0.0), (5, 0.2), (1, 0.0)):
+        first.adapter.looks = looks
+        write_adapter(first.adapter, tmp_path / "adapter.safetensors")
+        given = {"begin": str(tmp_path / "adapter.safetensors"), "resampler": resampler, "ahead": looks > 1, "device": "cpu"}
+        settings = fact.FactSettings(steps=4, batch=2, several=0.0, drop=0.0, drop_words=0.0, **given)
+        one = fact.FactTrainee(settings, CPU, networks(), encoder(), StoredPeople(singles, encoded(singles)))
+        batch = one.batches.draw(0, np.random.default_rng(0))
+        with torch.no_grad():
+            inputs = to_input(batch.crops[0][:, 0])
+            five, plain = (
+                torch.stack([one.adapter.resampler(one.encoder(each)) for each in looked_at(inputs, times)]).mean(dim=0) for times in (5, 1)
+            )
+            found = one._persons(batch, one.adapter)[0].stack
+        wanted = five if (looks, resampler) == (5, 0.0) else plain
+        # Not nearer: what was seen ahead is kept in half precision.
+        assert (found - wanted).abs().max() < 0.1 * (five - plain).abs().max(), (looks, resampler)
