@@ -56,6 +56,16 @@ def test_change_by_hand():
     assert report.change_ratio([(one, one, head)]) == 0.0
 
 
+def test_change_near_the_head_can_be_left_out_by_hand():
+    """A head of one pixel; its four neighbours are one pixel away, the next ones two."""
+    one = np.full((9, 9, 3), 100, np.uint8)
+    head, other = np.zeros((9, 9), bool), one.copy()
+    head[4, 4], other[4, 4], other[4, 5], other[4, 6] = True, 180, 140, 120
+    assert report.change_ratio([(one, other, head)]) == pytest.approx((40 + 20) / 80 / 80)
+    assert report.change_ratio([(one, other, head)], 1) == pytest.approx(20 / (81 - 5) / 80)
+    assert report.change_ratio([(one, other, head)], 2) == 0.0
+
+
 def test_wishes_are_the_same_for_every_way_and_differ_among_people():
     settings = report.ReportSettings(people=3, prompts=2)
     first, second = report.wishes_of(0, settings), report.wishes_of(1, settings)
