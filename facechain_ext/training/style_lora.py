@@ -2,9 +2,6 @@
 
 The file is in kohya's format, with alpha = rank, and works in every WebUI. It changes what kohya's trainer changes: attention, feed-forward
 and projections (FACTS §1.5 has attention alone).
-
-A LoRA learns whatever its pictures have in common with their captions and the model does not say yet, faces in general among it, and paints
-them over the face that an adapter brings. With --adapter faces are said while it learns, so they are not left for it to learn.
 """
 
 from __future__ import annotations
@@ -12,7 +9,6 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,12 +22,11 @@ from facechain_ext.demo.world.caption import STYLE_WORDS
 from facechain_ext.demo.world.traits import EXTRA_STYLES
 from facechain_ext.errors import BadInput
 from facechain_ext.hosts.standalone.checkpoint import Networks
-from facechain_ext.training.arguments import Common, checkpoint_option, encoder_option, identity_of, option, parse, speak
+from facechain_ext.training.arguments import Common, checkpoint_option, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import CHECKPOINT
 from facechain_ext.training.device import choose_device, fused, lay_out, optimise, pace_of, rate_at, send
 from facechain_ext.training.drawn import head_cells, open_drawn
-from facechain_ext.training.faced import Faced
 from facechain_ext.training.frozen import Frozen, captions_of, finish, listed, networks_of, noise_error, squared, without_words
 from facechain_ext.training.latents import HEIGHT
 from facechain_ext.training.loop import train
@@ -57,9 +52,6 @@ class StyleSettings(Common):
     rank: int = option(32, "rank of the changes", lowest=1)
     drop: float = option(0.1, "share of captions left out")
     heads: float = option(1.0, "drawn style: how many times as much the noise error in heads counts", lowest=0)
-    adapter: str = option("", "drawn style: FACT adapter that says beside the captions who is in the pictures, so that no face is learnt; empty: none")
-    encoder: str = encoder_option()
-    alone: float = option(0.25, "with --adapter: share of steps without it, so that the style is learnt for pictures of nobody too")
     attention: bool = option(False, "change attention alone, which makes a file half the size")
     snr: float = option(0.0, "cap of the signal-to-noise weight (min-SNR); 0: every step of the noise weighs the same")
 
@@ -71,8 +63,6 @@ class StyleSettings(Common):
             raise BadInput("--drawn has pictures of a drawn style, --data gives others: leave one of the two out.")
         if self.heads != 1 and not self.style:
             raise BadInput("--heads needs to know where heads are, and only drawn pictures tell: give --style, or leave it out.")
-        if self.adapter and not self.style:
-            raise BadInput("--adapter needs to know who is in the pictures, and only drawn ones tell: give --style, or leave it out.")
         if self.trigger and self.style:
             raise BadInput("--trigger goes before the captions of --data; a drawn style has words of its own: leave it out.")
 
@@ -95,9 +85,9 @@ class LowRank(nn.Module):
 class StyleTrainee:
     """The changes, their optimiser and their average, hung onto a frozen UNet."""
 
-    def __init__(self, settings: StyleSettings, device: torch.device, networks: Networks, faced: Faced | None = None) -> None:
+    def __init__(self, settings: StyleSettings, device: torch.device, networks: Networks) -> None:
         torch.manual_seed(settings.seed)
-        self.settings, self.device, self.frozen, self.faced = settings, device, Frozen(networks), faced
+        self.settings, self.device, self.frozen = settings, device, Frozen(networks)
         lay_out(networks.unet, settings)
         self.layers = {kohya_name(path): layer for path, layer in targets(networks.unet, settings.attention)}
         made = {name: LowRank(layer, settings.rank) for name, layer in self.layers.items()}
@@ -119,13 +109,10 @@ class StyleTrainee:
 
     def step(self, number: int, rng: np.random.Generator) -> Mapping[str, Tensor]:
         settings = self.settings
-        pictures, tokens, heads, people = self._batch(rng)
+        pictures, tokens, heads = self._batch(rng)
         latents = self.frozen.encode(pictures) * self.frozen.scale
         words = self.frozen.read(without_words(tokens, settings.drop, rng))
-        faces = nullcontext()
-        if self.faced is not None and rng.random() >= settings.alone:
-            faces = self.faced.said(people, rng, (latents.shape[2], latents.shape[3]))
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.autocast), faces:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.autocast):
             unet = self.frozen.networks.unet
             loss, error = noise_error(latents, settings.snr, lambda noisy, times: unet(noisy, times, words).sample, self._weight(heads))
         norm = optimise(loss, self.optimiser, [*self.changes.parameters()], rate_at(number, settings))
@@ -138,20 +125,19 @@ class StyleTrainee:
             return None
         return 1 + (self.settings.heads - 1) / 255 * send(heads.astype(np.float32), self.device)[:, None]
 
-    def _batch(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, list[int]]:
-        """Pictures, the tokens of their captions, where heads are, in cells, and who is in them; None and nothing where nobody knows."""
+    def _batch(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Pictures, the tokens of their captions, and where heads are, in cells; None where nobody knows."""
         if self.drawn is not None:
             rows = np.sort(rng.choice(self.rows, self.settings.batch))
-            return self.drawn.pictures[rows], self.drawn.tokens[rows], self.drawn.heads[rows], self.drawn.who[rows, 0].tolist()
+            return self.drawn.pictures[rows], self.drawn.tokens[rows], self.drawn.heads[rows]
         if self.tokens is None:
-            people = [anyone(PAINTED, rng) for _ in range(self.settings.batch)]
-            drawn = [picture(number, rng, [self.settings.style]) for number in people]
+            drawn = [picture(anyone(PAINTED, rng), rng, [self.settings.style]) for _ in range(self.settings.batch)]
             heads = np.stack([head_cells(one) for one in drawn])
-            return np.stack([one.picture for one in drawn]), tokens_of([one.caption for one in drawn]), heads, people
+            return np.stack([one.picture for one in drawn]), tokens_of([one.caption for one in drawn]), heads
         chosen = rng.integers(0, len(self.paths), self.settings.batch)
         pictures = [squared(self.paths[index], self.settings.size) for index in chosen]
         mirrored = [one[:, ::-1] if rng.random() < 0.5 else one for one in pictures]
-        return np.stack(mirrored), self.tokens[chosen], None, []
+        return np.stack(mirrored), self.tokens[chosen], None
 
     def state(self) -> dict[str, Any]:
         return {"changes": self.changes.state_dict(), "optimiser": self.optimiser.state_dict(), "average": self.average.tensors}
@@ -212,9 +198,7 @@ def main(argv: Sequence[str]) -> None:
     """Command line."""
     settings, folder = parse(StyleSettings, NAME, SUMMARY, argv)
     device = choose_device(settings)
-    networks = networks_of(settings.checkpoint, device)
-    faced = Faced.of(settings.adapter, settings.encoder, networks.unet) if settings.adapter else None
-    trainee = StyleTrainee(settings, device, networks, faced)
+    trainee = StyleTrainee(settings, device, networks_of(settings.checkpoint, device))
     train(trainee, folder, identity_of(settings), settings.seed, pace_of(settings))
     finish(trainee, folder / FINISHED)
 

@@ -72,9 +72,9 @@ def test_errors_in_heads_count_as_often_as_they_are_told_to(monkeypatch):
     """By hand from what the untouched UNet tells: a cell that is half head counts (1 + 5) / 2 times with --heads 5."""
     for name, heads in (("plain", 1.0), ("heads", 5.0)):
         one = trainee(heads=heads, drop=0.0, snr=0.0)
-        pictures, tokens, cells, people = one._batch(np.random.default_rng(0))
+        pictures, tokens, cells = one._batch(np.random.default_rng(0))
         assert cells.shape == (2, 16, 16) and cells.max() == 255
-        monkeypatch.setattr(one, "_batch", lambda rng, given=(pictures, tokens, cells, people): given)
+        monkeypatch.setattr(one, "_batch", lambda rng, given=(pictures, tokens, cells): given)
         taken, optimise = [], style_lora.optimise
         monkeypatch.setattr(style_lora, "optimise", lambda loss, *rest, taken=taken, **more: taken.append(loss.item()) or torch.zeros(()))
         torch.manual_seed(4)
@@ -113,8 +113,8 @@ def test_a_folder_of_captioned_pictures(tmp_path):
         Image.new("RGB", (80, 64), (number * 80, 0, 0)).save(tmp_path / f"{number}.png")
     (tmp_path / "0.txt").write_text("a red hat")
     one = trainee(style="", data=str(tmp_path), trigger="mystyle", size=64)
-    pictures, tokens, heads, people = one._batch(np.random.default_rng(0))
-    assert pictures.shape == (2, 64, 64, 3) and tokens.shape == (2, 77) and heads is None and people == []
+    pictures, tokens, heads = one._batch(np.random.default_rng(0))
+    assert pictures.shape == (2, 64, 64, 3) and tokens.shape == (2, 77) and heads is None
     assert one.tokens[0].tolist() != one.tokens[1].tolist() == one.tokens[2].tolist()
     assert np.isfinite(float(one.step(0, np.random.default_rng(0))["error"]))
     assert one.sheet().shape == (2 * 64, 3 * 64, 3)
@@ -145,3 +145,8 @@ def test_what_is_missing_is_named(tmp_path):
 def test_channels_last_where_asked(last):
     weight = trainee(last=last).frozen.networks.unet.conv_in.weight
     assert weight.is_contiguous(memory_format=torch.channels_last) == last
+
+
+def test_attention_alone_is_changed_where_asked():
+    one = trainee(attention=True)
+    assert len(one.layers) == 16 * 8 and all("_attn1_" in name or "_attn2_" in name for name in one.layers)
