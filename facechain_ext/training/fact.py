@@ -26,6 +26,7 @@ from facechain_ext.engine.checkpoints import adapter_tensors, read_encoder, writ
 from facechain_ext.engine.encoder import FaceEncoder
 from facechain_ext.engine.identity import face_tokens, to_input
 from facechain_ext.engine.injection import Call, attach
+from facechain_ext.engine.looks import LOOKS
 from facechain_ext.errors import BadInput
 from facechain_ext.hosts.standalone.checkpoint import Networks
 from facechain_ext.training.arguments import Common, checkpoint_option, encoder_option, identity_of, option, parse, speak
@@ -68,6 +69,10 @@ class FactSettings(Common):
     checkpoint: str = checkpoint_option()
     encoder: str = encoder_option()
     begin: str = option("", "adapter to begin with; empty: a fresh one")
+    looks: int = option(
+        0, "how often the finished adapter looks at every photo, and while its gates learn by themselves; 0: as --begin does, or once",
+        lowest=0, highest=len(LOOKS),
+    )  # fmt: skip
     data: str = option("", "dataset folder with a sub-folder of pictures per person; empty: drawn people")
     size: int = option(512, "side of a dataset's pictures in pixels, a multiple of 8", lowest=8, multiple=8)
     analyser: str = option("auto", "face analysis that looks at the dataset")
@@ -123,6 +128,8 @@ class FactSettings(Common):
             raise BadInput("--identity needs to know who is who: give --drawn and --ahead beside it.")
         if self.painted and not (self.ahead and (self.identity or self.distil)):
             raise BadInput("--painted lets the identity loss or a teacher watch: give --identity or --distil beside it, and --ahead.")
+        if self.looks > 1 and self.parallel:
+            raise BadInput("--looks is about adapters with gates, --parallel asks for one without: leave one of the two out.")
         if self.distil and self.data:
             raise BadInput("--distil tells looks in words, and only those of drawn people are known: leave out --data or --distil.")
         if self.teacher and self.parallel:

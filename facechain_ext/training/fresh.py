@@ -34,6 +34,7 @@ def build_adapter(settings: FactSettings, unet: nn.Module, encoder: FaceEncoder)
         adapter.check_fits(sites)
         if adapter.sizes.resampler.in_dim != encoder.sizes.dim:
             raise BadInput(f"The adapter {settings.begin} was trained with another face encoder: give that one with --encoder.")
+        adapter.looks = settings.looks or adapter.looks
         return adapter
     shape = PUBLISHED if sites.context == 768 else {key: RESAMPLER[key] for key in PUBLISHED}
     resampler = ResamplerSizes(**shape, in_dim=encoder.sizes.dim, out_dim=sites.context)
@@ -41,6 +42,7 @@ def build_adapter(settings: FactSettings, unet: nn.Module, encoder: FaceEncoder)
     nn.init.normal_(made.resampler.latents, std=resampler.dim**-0.5)
     if isinstance(made, Adapter):
         open_silent(made)
+        made.looks = settings.looks or 1
     return made
 
 

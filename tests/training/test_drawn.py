@@ -409,11 +409,12 @@ def test_an_adapter_that_looks_several_times_does_so_while_gates_learn(folder, t
     singles = open_drawn(folder / "singles")
     first = fact.FactTrainee(fact.FactSettings(steps=4, batch=2), CPU, networks(), encoder(), StoredPeople(singles, encoded(singles)))
     torch.nn.init.normal_(first.adapter.resampler.latents)
-    for looks, resampler in ((5, 0.0), (5, 0.2), (1, 0.0)):
+    for looks, asked, resampler in ((5, 0, 0.0), (1, 5, 0.0), (5, 0, 0.2), (5, 1, 0.0), (1, 0, 0.0)):
         first.adapter.looks = looks
         write_adapter(first.adapter, tmp_path / "adapter.safetensors")
-        given = {"begin": str(tmp_path / "adapter.safetensors"), "resampler": resampler, "ahead": looks > 1, "device": "cpu"}
-        settings = fact.FactSettings(steps=4, batch=2, several=0.0, drop=0.0, drop_words=0.0, **given)
+        looks = asked or looks
+        given = {"begin": str(tmp_path / "adapter.safetensors"), "looks": asked, "resampler": resampler, "ahead": looks > 1}
+        settings = fact.FactSettings(steps=4, batch=2, several=0.0, drop=0.0, drop_words=0.0, device="cpu", **given)
         one = fact.FactTrainee(settings, CPU, networks(), encoder(), StoredPeople(singles, encoded(singles)))
         batch = one.batches.draw(0, np.random.default_rng(0))
         with torch.no_grad():

@@ -414,6 +414,9 @@ def test_a_finished_adapter_can_be_begun_with(tmp_path):
     assert all(parameter.requires_grad for parameter in again.adapter.parameters())
     with pytest.raises(BadInput, match="leave one of the two out"):
         trainee(begin=str(tmp_path / "a.safetensors"), parallel=True)
+    assert trainee(looks=3).averaged().looks == trainee(begin=str(tmp_path / "a.safetensors"), looks=3).averaged().looks == 3
+    with pytest.raises(BadInput, match="--looks is about adapters with gates"):
+        fact.FactSettings(looks=3, parallel=True)
 
 
 def test_a_finished_adapter_may_be_half_as_large(tmp_path):
