@@ -409,20 +409,20 @@ def test_an_adapter_that_looks_several_times_does_so_while_gates_learn(folder, t
     singles = open_drawn(folder / "singles")
     first = fact.FactTrainee(fact.FactSettings(steps=4, batch=2), CPU, networks(), encoder(), StoredPeople(singles, encoded(singles)))
     torch.nn.init.normal_(first.adapter.resampler.latents)
-    for looks, asked, resampler in ((5, 0, 0.0), (1, 5, 0.0), (5, 0, 0.2), (5, 1, 0.0), (1, 0, 0.0)):
-        first.adapter.looks = looks
+    for stated, asked, rate in ((5, 0, 0.0), (1, 5, 0.0), (5, 0, 0.2), (5, 1, 0.0), (1, 0, 0.0)):
+        first.adapter.looks = stated
         write_adapter(first.adapter, tmp_path / "adapter.safetensors")
-        looks = asked or looks
-        given = {"begin": str(tmp_path / "adapter.safetensors"), "looks": asked, "resampler": resampler, "ahead": looks > 1}
+        times = asked or stated
+        given = {"begin": str(tmp_path / "adapter.safetensors"), "looks": asked, "resampler": rate, "ahead": times > 1}
         settings = fact.FactSettings(steps=4, batch=2, several=0.0, drop=0.0, drop_words=0.0, device="cpu", **given)
         one = fact.FactTrainee(settings, CPU, networks(), encoder(), StoredPeople(singles, encoded(singles)))
         batch = one.batches.draw(0, np.random.default_rng(0))
         with torch.no_grad():
             inputs = to_input(batch.crops[0][:, 0])
             five, plain = (
-                torch.stack([one.adapter.resampler(one.encoder(each)) for each in looked_at(inputs, times)]).mean(dim=0) for times in (5, 1)
+                torch.stack([one.adapter.resampler(one.encoder(each)) for each in looked_at(inputs, count)]).mean(dim=0) for count in (5, 1)
             )
             found = one._persons(batch, one.adapter)[0].stack
-        wanted = five if (looks, resampler) == (5, 0.0) else plain
+        wanted = five if (times, rate) == (5, 0.0) else plain
         # Not nearer: what was seen ahead is kept in half precision.
-        assert (found - wanted).abs().max() < 0.1 * (five - plain).abs().max(), (looks, resampler)
+        assert (found - wanted).abs().max() < 0.1 * (five - plain).abs().max(), (stated, asked, rate)
