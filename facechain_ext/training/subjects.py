@@ -127,7 +127,7 @@ class DrawnPeople:
 
 
 class StoredPeople(DrawnPeople):
-    """The demo world from sets of draw-people and their latents: nothing is drawn during the training."""
+    """The demo world from sets of draw-people and their latents: nothing but `photos` is drawn during the training."""
 
     def __init__(
         self, drawn: DrawnSet, singles: LatentSet, pairs: tuple[DrawnSet, LatentSet] | None = None, pictures: int = 0, photos: float = 0.0
