@@ -78,10 +78,13 @@ def _styles(room: Room, user: str, models: Path) -> Ready:
     styles = room.styles(user)
     able = [one for one in styles if one.state in ("bound", "none")]
     missing = len([one for one in styles if one.state in ("missing", "other file")])
+    foreign = len(styles) - len(able) - missing
+    advice = [f"{missing} lack their LoRA: put it into {models / 'Lora'}."] if missing else []
+    if foreign:
+        advice.append(f"Made for SDXL, and not for this model: {foreign}.")
     return Ready(
-        name="styles", there=bool(able), needed=False, sentence=f"{len(able)} of {len(styles)} styles can be made.",
-        advice=f"{missing} lack their LoRA: put it into {models / 'Lora'}." if missing else "",
-    )  # fmt: skip
+        name="styles", there=bool(able), needed=False, sentence=f"{len(able)} of {len(styles)} styles can be made.", advice=" ".join(advice)
+    )
 
 
 def _check(room: Room) -> Ready:

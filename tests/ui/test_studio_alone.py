@@ -212,6 +212,7 @@ def test_the_first_visit_says_what_is_there(studio) -> None:
     assert list(ready) == ["checkpoint", "adapter", "encoder", "analyser", "styles", "check", "pose"]
     assert all(ready[name].there and ready[name].needed for name in ("checkpoint", "adapter", "encoder", "analyser"))
     assert ready["styles"].sentence.startswith("7 of 76 styles") and "68 lack their LoRA" in ready["styles"].advice
+    assert ready["styles"].advice.endswith("not for this model: 1."), "so that the numbers come to 76"
     demo_visit = StudioAlone(App(Choice(models=Path("nowhere"), scratch=Path(demo()[0]).parent)), Path("nowhere"))
     said = _ready(demo_visit)
     assert said["checkpoint"].sentence.startswith("Demo model") and "nowhere" in said["checkpoint"].advice

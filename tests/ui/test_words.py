@@ -93,7 +93,10 @@ def test_every_sentence_that_is_translated_can_be(key):
             "choose another upscaler.",
             "WebUI 无法加载放大算法 R-ESRGAN 4x+，已改用 Lanczos 放大：原因见其控制台；请选择其他放大算法。",
         ),
-        ("7 of 76 styles can be made. 68 lack their LoRA: put it into Lora.", "76 种风格中有 7 种可用。68 种缺少 LoRA：请放入 Lora。"),
+        (
+            "7 of 76 styles can be made. 68 lack their LoRA: put it into Lora. Made for SDXL, and not for this model: 1.",
+            "76 种风格中有 7 种可用。68 种缺少 LoRA：请放入 Lora。为 SDXL 制作、不适用于此模型的：1。",
+        ),
         (
             "The memory does not suffice for pictures 4 at a time of 1024×1024: choose fewer per batch.",
             "内存不足以同时生成 4 张 1024×1024 的图片：请选择每批更少的图片。",
