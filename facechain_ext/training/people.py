@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from facechain_ext.demo.world import Drawing, appearance, draw, draw_people, person, scene
+from facechain_ext.demo.world import Drawing, Identity, appearance, draw, draw_people, person, scene
 from facechain_ext.demo.world.traits import EXTRA_STYLES, STYLES
 
 PAINTED = range(1_000_000)
@@ -26,13 +26,23 @@ MOST = 4
 
 def picture(number: int, rng: np.random.Generator, styles: Sequence[str] = STYLES, **fixed: Any) -> Drawing:
     """A random picture of one person; what is given in `fixed` (fields of Outfit) is kept."""
+    return picture_of(person(number), rng, styles, **fixed)
+
+
+def picture_of(who: Identity, rng: np.random.Generator, styles: Sequence[str] = STYLES, **fixed: Any) -> Drawing:
+    """The same of an identity."""
     made = scene(int(rng.integers(1 << 40)), style=str(rng.choice(styles)))
-    return draw(person(number), made, appearance(int(rng.integers(1 << 40)), **fixed))
+    return draw(who, made, appearance(int(rng.integers(1 << 40)), **fixed))
 
 
 def photo(number: int, rng: np.random.Generator) -> Drawing:
     """A photo of one person as people give them: without a hat."""
-    return picture(number, rng, ["photo"], hat="")
+    return photo_of(person(number), rng)
+
+
+def photo_of(who: Identity, rng: np.random.Generator) -> Drawing:
+    """The same of an identity."""
+    return picture_of(who, rng, ["photo"], hat="")
 
 
 def pair_picture(numbers: Sequence[int], rng: np.random.Generator, styles: Sequence[str] = STYLES, height: int = 128) -> Drawing:

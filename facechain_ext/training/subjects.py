@@ -18,7 +18,7 @@ from facechain_ext.training.distil import described
 from facechain_ext.training.drawn import DrawnSet, alone, check_alone, open_drawn
 from facechain_ext.training.encoder import head_crop
 from facechain_ext.training.latents import LatentSet, check_drawn, drawing_of, enough, open_pairs, open_set
-from facechain_ext.training.people import ALL_STYLES, PAINTED, TESTED, anyone, photo, picture
+from facechain_ext.training.people import ALL_STYLES, PAINTED, TESTED, anyone, photo, photo_of, picture
 from facechain_ext.training.tokens import tokens_of
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class DrawnPeople:
     """The demo world, drawn on the fly; encoded sets save encoding: their pictures are only drawn again for masks and people."""
 
     def __init__(self, singles: LatentSet | None = None, pairs: LatentSet | None = None, pictures: int = 0, photos: float = 0.0) -> None:
-        """pictures: how many of the singles to use; 0: all. photos: share of shuffled references that are `given`."""
+        """pictures: how many of the singles to use; 0: all. photos: share of shuffled references that are photos as people give them."""
         self.singles, self.pairs, self.pictures, self.photos = singles, pairs, pictures, photos
 
     def example(self, rng: np.random.Generator, references: int, shuffle: float, paired: bool) -> Example:
@@ -111,7 +111,7 @@ class DrawnPeople:
         if not other:
             return head_crop(alone(drawing, number), rng, True)
         who = drawing.people[number].who
-        return head_crop(given(who, rng) if self._is_given(rng) else another(who, rng), rng, True)
+        return head_crop(photo_of(who, rng) if self._is_given(rng) else another(who, rng), rng, True)
 
     def _is_given(self, rng: np.random.Generator) -> bool:
         """Whether a reference is a photo as people give them."""
@@ -170,7 +170,7 @@ class StoredPeople(DrawnPeople):
         if other < 0:
             return self.sets[paired][0].faces[row, place]
         if (paired or other != row) and self._is_given(rng):
-            return head_crop(given(drawn_person(person), rng), rng, True)
+            return head_crop(photo_of(drawn_person(person), rng), rng, True)
         return self.drawn.faces[other, 0]
 
     def _other(self, person: int, row: int, paired: bool, rng: np.random.Generator) -> int:
@@ -184,11 +184,6 @@ def another(who: Identity, rng: np.random.Generator) -> Drawing:
     """Any other picture of somebody, photos more often than each of the other styles."""
     style = "photo" if rng.random() < PHOTO_SHARE else str(rng.choice(STYLES))
     return draw(who, scene(int(rng.integers(1 << 40)), style=style), appearance(int(rng.integers(1 << 40))))
-
-
-def given(who: Identity, rng: np.random.Generator) -> Drawing:
-    """A photo of somebody as people give them: without a hat."""
-    return draw(who, scene(int(rng.integers(1 << 40)), style="photo"), appearance(int(rng.integers(1 << 40)), hat=""))
 
 
 def squares(count: int, height: int, width: int) -> Sequence[np.ndarray | None]:

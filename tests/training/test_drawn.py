@@ -382,7 +382,8 @@ def test_more_people_than_there_are_or_than_there_is_room_for(given, said):
 def test_as_many_references_as_asked_are_photos_as_people_give_them(folder, monkeypatch, share):
     """Each is the face in a photo of the same person without a hat; never in the stead of the picture's own face."""
     taken = []
-    monkeypatch.setattr(subjects, "given", lambda who, rng, drawn=subjects.given: taken.append((who, drawn(who, rng))) or taken[-1][1])
+    whole = subjects.photo_of
+    monkeypatch.setattr(subjects, "photo_of", lambda who, rng: taken.append((who, whole(who, rng))) or taken[-1][1])
     singles, pairs = (open_drawn(folder / name) for name in ("singles", "pairs"))
     people = StoredPeople(singles, encoded(singles), (pairs, encoded(pairs)), photos=share)
     rng, seen = np.random.default_rng(0), 0
