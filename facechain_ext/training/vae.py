@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -18,16 +18,18 @@ from diffusers import AutoencoderKL
 from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from facechain_ext.demo.architecture import VAE
 from facechain_ext.demo.world.traits import STYLES
 from facechain_ext.errors import BadInput
 from facechain_ext.hosts.standalone.checkpoint import load_networks
-from facechain_ext.training.arguments import Common, identity_of, option, parse, speak
+from facechain_ext.training.arguments import Common, encoder_option, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import CHECKPOINT, default_folder, fill, load_weights, save_weights, trained
 from facechain_ext.training.device import choose_device, fused, keep_order, optimise, pace_of, rate_at, send
 from facechain_ext.training.drawn import DrawnSet, open_drawn
+from facechain_ext.training.face_loss import FaceLoss
 from facechain_ext.training.frozen import Frozen
 from facechain_ext.training.loop import train
 from facechain_ext.training.noise import add_noise, take_noise
@@ -35,11 +37,19 @@ from facechain_ext.training.people import ALL_STYLES, PAINTED, TESTED, anyone, p
 from facechain_ext.training.pixels import CELL, to_pictures, to_tensor
 from facechain_ext.training.team import ALONE, Team, assemble
 from facechain_ext.training.tokens import tokens_of
+from facechain_ext.vision.align import similarity
 
 VAGUE = 300
 """Steps of the noise, of 1,000, from which --vague has latents finished: at the last of them two fifths are noise."""
 FINISHED = "vae.safetensors"
 """The averaged VAE with centred latents: what the other trainings use."""
+
+WHOLE = 128
+"""Height of a drawn picture in pixels."""
+SURROUNDINGS = 9
+"""Side of the square, in pixels, from whose mean a line differs."""
+DISTINCT = 0.5
+"""Difference from the surroundings, in [-1, 1], from which on a pixel is all line."""
 
 NAME, SUMMARY = "train-vae", "Train the demo model's VAE on drawn pictures."
 SHOWN_STYLES = (*STYLES, *ALL_STYLES)
@@ -68,6 +78,9 @@ class VaeSettings(Common):
     )
     edges: float = option(0.5, "weight of the error of horizontal and vertical differences")
     heads: float = option(3.0, "how many times as much an error in somebody's head counts")
+    lines: float = option(1.0, "how many times as much an error counts on what differs from its surroundings, as thin lines do", lowest=1)
+    faces: float = option(0.0, "weight of what the face encoder sees otherwise in a head; whole pictures, drawn on the fly", lowest=0)
+    encoder: str = encoder_option()
     tested: int = option(0, "people by whom the judge says, at every sample sheet, what is left of them; 0 for none", lowest=0)
     kl: float = option(5e-6, "weight of the KL term, summed over a picture")
     widths: str = option("", "channels of the four levels, all the same, as 16,16,16,16; empty: the demo model's")
@@ -77,6 +90,8 @@ class VaeSettings(Common):
         if self.widths and not _suits(self.widths.split(",")):
             said = "give the same multiple of 4 four times, as 16,16,16,16; above 32 a multiple of 32"
             raise BadInput(f"--widths is {self.widths!r}: {said}.")
+        if self.faces and (self.drawn or self.shrink > 1 or self.crop < WHOLE):
+            raise BadInput("--faces looks at whole pictures that are drawn on the fly: leave --drawn, --shrink and --crop out.")
         if self.vague and not self.decoder:
             raise BadInput("--vague makes latents vague, from which an encoder would learn nonsense: give --decoder beside it.")
 
@@ -119,6 +134,18 @@ def read_vae(given: str) -> AutoencoderKL:
     return vae.eval()
 
 
+class Cut(NamedTuple):
+    """What is learnt from: RGB uint8 [h, w, 3]; how much of a pixel is head, float32 [h, w]; whole picture → face crop, float32 [2, 3]."""
+
+    picture: np.ndarray
+    head: np.ndarray
+    laid: np.ndarray
+
+
+UNKNOWN = np.full((2, 3), np.nan, np.float32)
+"""How a face is laid in a set of draw-people, which does not say."""
+
+
 class VaeTrainee:
     """The VAE, its optimiser and its average."""
 
@@ -141,27 +168,34 @@ class VaeTrainee:
         self.optimiser = torch.optim.Adam(self.learning, lr=settings.rate, betas=(0.9, 0.99), fused=fused(device))
         self.average = Average({"vae": self.vae}, settings.decay)
         self.painter = Frozen(load_networks(Path(settings.vague), device, torch.float32)) if settings.vague else None
+        self.faces = FaceLoss.of(settings.encoder, device) if settings.faces else None
         self.judged = 0.0
         self.drawn = [open_drawn(Path(path)) for path in settings.drawn.split(",") if path]
         self.shares = shares_of(self.drawn)
 
     def step(self, number: int, rng: np.random.Generator) -> Mapping[str, float | Tensor]:
         settings = self.settings
-        cut = [self._crop(rng) for _ in range(settings.batch)]
-        crops = to_tensor(send(np.stack([crop for crop, _ in cut]), self.device))
-        weight = 1 + (settings.heads - 1) * send(np.stack([head for _, head in cut]), self.device)[:, None]
+        cuts = [self._cut(rng) for _ in range(settings.batch)]
+        crops = to_tensor(send(np.stack([cut.picture for cut in cuts]), self.device))
+        heads = send(np.stack([cut.head for cut in cuts]), self.device)[:, None]
+        weight = shares_of_error(crops, heads, settings)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.autocast):
             with torch.set_grad_enabled(not settings.decoder):
                 latents = self.vae.encode(crops).latent_dist
             seen = self.vae.decode(self._noisy(self._vague(latents.sample()))).sample
         difference = seen.float() - crops
-        error, edges = errors(difference * weight / weight.mean())
+        error, edges = errors(difference * weight)
         kl = latents.kl().float().mean() / crops[0].numel()
         loss = error + settings.edges * edges + settings.kl * crops[0].numel() * kl
+        faces = torch.zeros(())
+        if self.faces is not None:
+            faces = self.faces(seen.float(), crops, send(np.stack([cut.laid for cut in cuts]), self.device), heads)
+            loss = loss + settings.faces * faces
         norm = optimise(loss, self.optimiser, self.learning, rate_at(number, settings), team=self.team)
         self.average.follow(number)
         plain = difference.detach().abs().mean() * 127.5
-        return {"error_of_255": plain, "edges": edges.detach(), "kl": kl.detach(), "gradient": norm, "judged": self.judged}
+        told = {"error_of_255": plain, "edges": edges.detach(), "faces": faces.detach(), "kl": kl.detach()}
+        return {**told, "gradient": norm, "judged": self.judged}
 
     @torch.no_grad()
     def _vague(self, latents: Tensor) -> Tensor:
@@ -183,24 +217,26 @@ class VaeTrainee:
         level = (torch.rand(len(latents), 1, 1, 1, device=self.device) * 2 - 1).clamp(min=0) * self.settings.noise
         return latents + level * latents.std(dim=(0, 2, 3), keepdim=True) * torch.randn_like(latents)
 
-    def _crop(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """RGB uint8 [h, w, 3] and how much of each pixel is head, float32 [h, w]."""
-        shrink = self.settings.shrink
-        whole, head = self._picture(rng)
+    def _cut(self, rng: np.random.Generator) -> Cut:
+        """A whole picture, or a crop of it, or of it shrunk."""
+        side, shrink = self.settings.crop, self.settings.shrink
+        whole, head, laid = self._picture(rng)
         if shrink > 1:
             whole, head = (cv2.resize(one, None, fx=1 / shrink, fy=1 / shrink, interpolation=cv2.INTER_AREA) for one in (whole, head))
-        side = min(self.settings.crop, len(whole))
+        side = min(side, len(whole))
         top, left = rng.integers(0, whole.shape[0] - side + 1, 2)
-        return whole[top : top + side, left : left + side], head[top : top + side, left : left + side]
+        return Cut(whole[top : top + side, left : left + side], head[top : top + side, left : left + side], laid)
 
-    def _picture(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """A whole picture and how much of each pixel is head."""
+    def _picture(self, rng: np.random.Generator) -> Cut:
+        """A whole picture."""
         if self.drawn:
             chosen = self.drawn[int(rng.choice(len(self.drawn), p=self.shares))]
             row = int(rng.integers(chosen.done))
-            return chosen.pictures[row], (chosen.heads[row] / np.float32(255)).repeat(CELL, 0).repeat(CELL, 1)
+            head = (chosen.heads[row] / np.float32(255)).repeat(CELL, 0).repeat(CELL, 1)
+            return Cut(chosen.pictures[row], head, UNKNOWN)
         drawing = picture(anyone(PAINTED, rng), rng, SHOWN_STYLES)
-        return drawing.picture, drawing.people[0].head.astype(np.float32)
+        one = drawing.people[0]
+        return Cut(drawing.picture, one.head.astype(np.float32), similarity(np.array(one.points)).astype(np.float32))
 
     def state(self) -> dict[str, Any]:
         trained = {"vae": self.vae.state_dict(), "optimiser": self.optimiser.state_dict(), "average": self.average.tensors}
@@ -349,6 +385,18 @@ class _Lanes:
         conv.weight[self.all] = 0
         conv.bias[self.all] = 0
         conv.bias[self.above], conv.bias[self.below] = STEADY, -STEADY
+
+
+def shares_of_error(pictures: Tensor, heads: Tensor, settings: VaeSettings) -> Tensor:
+    """How much the error of each pixel counts, mean 1 [B, 1, H, W]; pictures [B, 3, H, W], heads in [0, 1] [B, 1, H, W]."""
+    counted = (1 + (settings.heads - 1) * heads) * (1 + (settings.lines - 1) * distinct(pictures))
+    return counted / counted.mean()
+
+
+def distinct(pictures: Tensor) -> Tensor:
+    """How much of each pixel is a line: how far it is from the mean around it, as a share of DISTINCT; [B, 3, H, W] → [B, 1, H, W]."""
+    around = F.avg_pool2d(pictures, SURROUNDINGS, 1, SURROUNDINGS // 2, count_include_pad=False)
+    return ((pictures - around).abs().amax(dim=1, keepdim=True) / DISTINCT).clamp(max=1)
 
 
 def errors(difference: Tensor) -> tuple[Tensor, Tensor]:
