@@ -19,7 +19,7 @@ from facechain_ext.training.captioned import caption_of, pictures_in
 from facechain_ext.training.checkpoint import CHECKPOINT, given_or_trained
 from facechain_ext.training.device import send
 from facechain_ext.training.loop import Trainee
-from facechain_ext.training.noise import add_noise, sample, snr_weight, weighed
+from facechain_ext.training.noise import add_noise, sample, snr_weight, velocity_weight, weighed
 from facechain_ext.training.pixels import to_pictures, to_tensor
 from facechain_ext.training.tokens import tokens_of
 from facechain_ext.vision.pictures import read
@@ -76,17 +76,18 @@ def finish(trainee: Trainee, target: Path, small: Sequence[str] = ()) -> None:
 
 
 def noise_error(
-    latents: Tensor, snr: float, tell: Callable[[Tensor, Tensor], Tensor], weight: Tensor | None = None
+    latents: Tensor, snr: float, tell: Callable[[Tensor, Tensor], Tensor], weight: Tensor | None = None, *, velocity: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Loss and plain error of the noise told at random times; scaled latents [B, 4, h, w]; tell: from noisy latents and times.
 
-    weight: how much cells count in the loss [B, 1, h, w]; None: all the same.
+    weight: how much cells count in the loss [B, 1, h, w]; None: all the same. velocity: the loss is the velocity's.
     """
     noise = torch.randn_like(latents)
     times = torch.randint(0, 1000, (len(latents),), device=latents.device)
     told = tell(add_noise(latents, noise, times), times).float()
     error = weighed(told, noise, torch.ones_like(noise[:, :1]) if weight is None else weight)
-    return (error * snr_weight(times, snr)).mean(), F.mse_loss(told, noise)
+    loss = error * snr_weight(times, snr)
+    return (loss * velocity_weight(times) if velocity else loss).mean(), F.mse_loss(told, noise)
 
 
 def listed(folder: Path) -> list[Path]:

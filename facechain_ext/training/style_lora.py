@@ -53,6 +53,7 @@ class StyleSettings(Common):
     drop: float = option(0.1, "share of captions left out")
     heads: float = option(1.0, "drawn style: how many times as much the noise error in heads counts", lowest=0)
     attention: bool = option(False, "change attention alone, which makes a file half the size")
+    velocity: bool = option(False, "the error of the velocity v in place of the noise's: noisy steps, which settle colours, are heard too")
     snr: float = option(0.0, "cap of the signal-to-noise weight (min-SNR); 0: every step of the noise weighs the same")
 
     def __post_init__(self) -> None:
@@ -114,7 +115,13 @@ class StyleTrainee:
         words = self.frozen.read(without_words(tokens, settings.drop, rng))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.autocast):
             unet = self.frozen.networks.unet
-            loss, error = noise_error(latents, settings.snr, lambda noisy, times: unet(noisy, times, words).sample, self._weight(heads))
+            loss, error = noise_error(
+                latents,
+                settings.snr,
+                lambda noisy, times: unet(noisy, times, words).sample,
+                self._weight(heads),
+                velocity=settings.velocity,
+            )
         norm = optimise(loss, self.optimiser, [*self.changes.parameters()], rate_at(number, settings))
         self.average.follow(number)
         return {"error": error.detach(), "gradient": norm}

@@ -12,7 +12,7 @@ from facechain_ext.errors import BadInput, Interrupted
 from facechain_ext.hosts.standalone.loras import applied
 from facechain_ext.training import style_lora
 from facechain_ext.training.loop import Pace, train
-from facechain_ext.training.noise import add_noise
+from facechain_ext.training.noise import ALPHAS, add_noise
 from facechain_ext.training.style_lora import StyleSettings, StyleTrainee, kohya_name
 from tests.training.fact_cases import networks
 from tests.training.test_restart import Stopping, assert_equal
@@ -68,26 +68,27 @@ def test_the_file_does_in_the_host_what_the_training_did(tmp_path):
     assert (trained - plain).abs().max() > 0.02
 
 
-def test_errors_in_heads_count_as_often_as_they_are_told_to(monkeypatch):
-    """By hand from what the untouched UNet tells: a cell that is half head counts (1 + 5) / 2 times with --heads 5."""
-    for name, heads in (("plain", 1.0), ("heads", 5.0)):
-        one = trainee(heads=heads, drop=0.0, snr=0.0)
-        pictures, tokens, cells = one._batch(np.random.default_rng(0))
-        assert cells.shape == (2, 16, 16) and cells.max() == 255
-        monkeypatch.setattr(one, "_batch", lambda rng, given=(pictures, tokens, cells): given)
-        taken, optimise = [], style_lora.optimise
-        monkeypatch.setattr(style_lora, "optimise", lambda loss, *rest, taken=taken, **more: taken.append(loss.item()) or torch.zeros(()))
-        torch.manual_seed(4)
-        one.step(0, np.random.default_rng(0))
-        monkeypatch.setattr(style_lora, "optimise", optimise)
-        latents = one.frozen.encode(pictures) * one.frozen.scale
-        torch.manual_seed(4)
-        noise, times = torch.randn_like(latents), torch.randint(0, 1000, (2,))
-        with torch.no_grad():
-            noisy = add_noise(latents, noise, times)
-            squares = (one.frozen.networks.unet(noisy, times, one.frozen.read(tokens)).sample - noise).square().mean(dim=1).numpy()
-        counts = 1 + (heads - 1) * cells / 255
-        assert taken[0] == pytest.approx((squares * counts).sum() / counts.sum(), rel=1e-4), name
+@pytest.mark.parametrize(("heads", "velocity"), [(1.0, False), (5.0, False), (5.0, True)])
+def test_errors_count_as_often_as_they_are_told_to(monkeypatch, heads, velocity):
+    """By hand from what the untouched UNet tells: a cell that is half head counts (1 + 5) / 2 times with --heads 5, a step 1/ᾱ times."""
+    one = trainee(heads=heads, velocity=velocity, drop=0.0, snr=0.0)
+    pictures, tokens, cells = one._batch(np.random.default_rng(0))
+    assert cells.shape == (2, 16, 16) and cells.max() == 255
+    monkeypatch.setattr(one, "_batch", lambda rng, given=(pictures, tokens, cells): given)
+    taken, optimise = [], style_lora.optimise
+    monkeypatch.setattr(style_lora, "optimise", lambda loss, *rest, taken=taken, **more: taken.append(loss.item()) or torch.zeros(()))
+    torch.manual_seed(4)
+    one.step(0, np.random.default_rng(0))
+    monkeypatch.setattr(style_lora, "optimise", optimise)
+    latents = one.frozen.encode(pictures) * one.frozen.scale
+    torch.manual_seed(4)
+    noise, times = torch.randn_like(latents), torch.randint(0, 1000, (2,))
+    with torch.no_grad():
+        noisy = add_noise(latents, noise, times)
+        squares = (one.frozen.networks.unet(noisy, times, one.frozen.read(tokens)).sample - noise).square().mean(dim=1).numpy()
+    counts = 1 + (heads - 1) * cells / 255
+    steps = 1 / ALPHAS[times].numpy() if velocity else np.ones(2)
+    assert taken[0] == pytest.approx((steps[:, None, None] * squares * counts).sum() / counts.sum(), rel=1e-4)
 
 
 def test_stop_and_go_on_is_bit_equal_to_going_through(tmp_path):
