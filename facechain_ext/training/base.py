@@ -162,7 +162,13 @@ class BaseTrainee:
 
 
 def load_base(tensors: Mapping[str, Tensor], device: torch.device, source: str | Path) -> tuple[nn.Module, nn.Module]:
-    """UNet and text encoder of a training's weights, ready to paint; source: where they are from. BadWeights."""
+    """UNet and text encoder of a training's weights, or of a checkpoint, ready to paint; source: where they are from.
+
+    BadWeights, UnsupportedModel.
+    """
+    if any(key.startswith("model.diffusion_model.") for key in tensors):
+        networks = load_networks(Path(source), device, torch.float32)
+        return networks.unet, networks.text_encoder
     unet, text = UNet2DConditionModel(**UNET), CLIPTextModel(CLIPTextConfig(**CLIP))
     for name, module in (("unet", unet), ("text", text)):
         own = {key[len(name) + 1 :]: value for key, value in tensors.items() if key.startswith(name + ".")}

@@ -25,13 +25,13 @@ NAME, SUMMARY = "export-base", "Write the trained demo model as one checkpoint f
 class ExportSettings(Common):
     """What to write; of the common settings none counts."""
 
-    base: str = option("", "the base model's weights; empty: those train-base trained")
+    base: str = option("", "the base model's weights, or a checkpoint; empty: those train-base trained")
     vae: str = option("", "the VAE's weights, or a checkpoint; empty: those train-vae finished, else the product's")
     text_encoder: str = option("text_encoder", "folder with the text encoder's configuration, as the .yaml shall name it")
 
 
 def export(settings: ExportSettings, folder: Path) -> Path:
-    """Write checkpoint (float16) and .yaml into `folder`. BadWeights, CannotWrite."""
+    """Write checkpoint (float16) and .yaml into `folder`. BadWeights, UnsupportedModel, CannotWrite."""
     base = Path(settings.base) if settings.base else default_folder("base") / WEIGHTS
     unet, text = load_base(load_weights(base), torch.device("cpu"), base)
     vae = read_vae(settings.vae)

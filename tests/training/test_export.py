@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from facechain_ext.demo.architecture import CLIP, UNET, VAE
 from facechain_ext.errors import BadWeights
@@ -36,6 +37,20 @@ def test_the_exported_checkpoint_holds_what_was_trained(tmp_path):
         assert all(torch.equal(value.half().float(), theirs.state_dict()[key]) for key, value in ours.state_dict().items())
     model = json.loads((tmp_path / "out" / "checkpoint.yaml").read_text())["model"]
     assert model["params"]["unet_config"]["params"]["model_channels"] == 32
+
+
+def test_a_checkpoint_takes_another_decoder_and_stays_what_it_was(tmp_path):
+    """Bit for bit: exported from a checkpoint, with the VAE of a training that changed it."""
+    _, vae, _, settings = trained_in(tmp_path)
+    made = export(settings, tmp_path / "out")
+    with torch.no_grad():
+        vae.decoder.conv_out.bias.add_(1)
+    save_weights(tmp_path / "newer.safetensors", vae.state_dict())
+    again = export(ExportSettings(base=str(made), vae=str(tmp_path / "newer.safetensors")), tmp_path / "again")
+    one, other = (load_file(path) for path in (made, again))
+    assert one.keys() == other.keys()
+    assert [key for key in one if not torch.equal(one[key], other[key])] == ["first_stage_model.decoder.conv_out.bias"]
+    assert torch.equal(other["first_stage_model.decoder.conv_out.bias"], vae.decoder.conv_out.bias.detach().half())
 
 
 def test_a_training_begins_with_an_exported_checkpoint(tmp_path):
