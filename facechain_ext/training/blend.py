@@ -50,18 +50,18 @@ def blend(settings: BlendSettings, folder: Path) -> Path:
     return target
 
 
-def shares_of(given: str) -> list[tuple[Path, float]]:
-    """Files and their shares as given on the command line. BadInput where there are fewer than two, or they do not add up to 1."""
+def shares_of(given: str, flag: str = "--adapters") -> list[tuple[Path, float]]:
+    """Files and their shares as given on the command line by that flag. BadInput where there are fewer than two, or they do not add up to 1."""
     found = []
     for one in given.split(","):
         name, _, share = one.strip().rpartition("=")
         try:
             found.append((Path(name), float(share)))
         except ValueError:
-            raise BadInput(f"--adapters has {one.strip()!r}: give file=share, as a.safetensors=0.6,b.safetensors=0.4.") from None
+            raise BadInput(f"{flag} has {one.strip()!r}: give file=share, as a.safetensors=0.6,b.safetensors=0.4.") from None
     whole = sum(share for _, share in found)
     if len(found) < 2 or not math.isclose(whole, 1, abs_tol=1e-6):
-        raise BadInput(f"--adapters has {len(found)} whose shares add up to {whole:g}: give two or more, and shares of 1 in all.")
+        raise BadInput(f"{flag} has {len(found)} whose shares add up to {whole:g}: give two or more, and shares of 1 in all.")
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from facechain_ext.demo.architecture import CLIP, UNET, VAE
-from facechain_ext.errors import BadWeights
+from facechain_ext.errors import BadInput, BadWeights
 from facechain_ext.hosts.standalone.checkpoint import build, load_networks
 from facechain_ext.training import checkpoint
 from facechain_ext.training.base import BaseSettings, BaseTrainee
@@ -51,6 +52,26 @@ def test_a_checkpoint_takes_another_decoder_and_stays_what_it_was(tmp_path):
     assert one.keys() == other.keys()
     assert [key for key in one if not torch.equal(one[key], other[key])] == ["first_stage_model.decoder.conv_out.bias"]
     assert torch.equal(other["first_stage_model.decoder.conv_out.bias"], vae.decoder.conv_out.bias.detach().half())
+
+
+def test_decoders_that_were_trained_from_one_another_are_blended(tmp_path):
+    """By hand: 0.25 of one bias and 0.75 of the other; what the latents come from must be the same."""
+    _, vae, _, settings = trained_in(tmp_path)
+    with torch.no_grad():
+        vae.decoder.conv_out.bias.copy_(torch.tensor([1.0, 2.0, 4.0]))
+        save_weights(tmp_path / "one.safetensors", vae.state_dict())
+        vae.decoder.conv_out.bias.copy_(torch.tensor([5.0, 2.0, 0.0]))
+        save_weights(tmp_path / "two.safetensors", vae.state_dict())
+        vae.encoder.conv_in.bias.add_(1)
+        save_weights(tmp_path / "other.safetensors", vae.state_dict())
+    given = f"{tmp_path / 'one.safetensors'}=0.25, {tmp_path / 'two.safetensors'}=0.75"
+    made = load_file(export(replace(settings, vae=given), tmp_path / "out"))
+    assert made["first_stage_model.decoder.conv_out.bias"].tolist() == [4.0, 2.0, 1.0]
+    assert torch.equal(made["first_stage_model.encoder.conv_in.weight"], vae.encoder.conv_in.weight.detach().half())
+    with pytest.raises(BadInput, match=r"other\.safetensors has other latents than .*one\.safetensors: blend what"):
+        export(replace(settings, vae=given.replace("two", "other")), tmp_path / "out")
+    with pytest.raises(BadInput, match=r"--vae has 2 whose shares add up to 1\.5"):
+        export(replace(settings, vae=given.replace("0.25", "0.75")), tmp_path / "out")
 
 
 def test_a_training_begins_with_an_exported_checkpoint(tmp_path):
