@@ -51,7 +51,7 @@ def blend(settings: BlendSettings, folder: Path) -> Path:
 
 
 def shares_of(given: str, flag: str = "--adapters") -> list[tuple[Path, float]]:
-    """Files and their shares as given on the command line by that flag. BadInput where there are fewer than two, or they do not add up to 1."""
+    """Files and their shares as given by that flag. BadInput where there are fewer than two, or they do not add up to 1."""
     found = []
     for one in given.split(","):
         name, _, share = one.strip().rpartition("=")
