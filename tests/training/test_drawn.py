@@ -180,8 +180,9 @@ def test_the_vae_learns_every_style_as_often(folder):
     one.shares = vae.shares_of(one.drawn)
     rng = np.random.default_rng(0)
     found = [one._picture(rng) for _ in range(400)]
-    assert np.mean([not whole.any() for whole, _ in found]) == pytest.approx(0.25, abs=0.06), "two styles of eight"
-    whole, head = next(pair for pair in found if pair[0].any())
+    assert np.mean([not cut.picture.any() for cut in found]) == pytest.approx(0.25, abs=0.06), "two styles of eight"
+    whole, head, laid = next(cut for cut in found if cut.picture.any())
+    assert np.isnan(laid).all(), "a set does not keep how faces lie"
     row = next(row for row in range(160) if np.array_equal(one.drawn[0].pictures[row], whole))
     assert head.shape == (128, 128) and head[44, 60] == pytest.approx(one.drawn[0].heads[row, 5, 7] / 255)
 
