@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from facechain_ext.engine.checkpoints import read_adapter, write_adapter
 from facechain_ext.errors import BadInput
@@ -39,15 +40,21 @@ def blend(settings: BlendSettings, folder: Path) -> Path:
         if (adapter.sizes, adapter.looks) != (first.sizes, first.looks):
             what = "of another size than" if adapter.sizes != first.sizes else "one that looks at photos another number of times than"
             raise BadInput(f"{path} is {what} {shares[0][0]}: blend adapters that were trained from one another.")
-    mixed = {key: torch.zeros_like(value) for key, value in first.state_dict().items()}
-    for adapter, (_, share) in zip(adapters, shares, strict=True):
-        for key, value in adapter.state_dict().items():
-            mixed[key] += share * value
-    first.load_state_dict(mixed)
+    take_mean(adapters, [share for _, share in shares])
     said = ", ".join(f"{path.name}={share:g}" for path, share in shares)  # where they lay is nobody's business
     target = folder / FINISHED
     write_adapter(first.half() if settings.half else first, target, {"recipe": f"{NAME} {said}"})
     return target
+
+
+@torch.no_grad()
+def take_mean(networks: Sequence[nn.Module], shares: Sequence[float]) -> None:
+    """Give the first of networks of one kind the mean of all, weighed by their shares, in place."""
+    mixed = {key: torch.zeros_like(value) for key, value in networks[0].state_dict().items()}
+    for network, share in zip(networks, shares, strict=True):
+        for key, value in network.state_dict().items():
+            mixed[key] += share * value
+    networks[0].load_state_dict(mixed)
 
 
 def shares_of(given: str, flag: str = "--adapters") -> list[tuple[Path, float]]:

@@ -17,7 +17,7 @@ from facechain_ext.engine.checkpoints import write_tensors
 from facechain_ext.errors import BadInput
 from facechain_ext.training.arguments import Common, option, parse, speak
 from facechain_ext.training.base import load_base
-from facechain_ext.training.blend import shares_of
+from facechain_ext.training.blend import shares_of, take_mean
 from facechain_ext.training.checkpoint import CHECKPOINT, WEIGHTS, default_folder, load_weights
 from facechain_ext.training.vae import read_vae
 
@@ -49,7 +49,6 @@ def export(settings: ExportSettings, folder: Path) -> Path:
     return target
 
 
-@torch.no_grad()
 def blended(given: str) -> AutoencoderKL:
     """The mean, by their shares, of VAEs whose decoders were trained from one another. BadInput where their latents are not the same."""
     shares = shares_of(given, "--vae")
@@ -59,11 +58,7 @@ def blended(given: str) -> AutoencoderKL:
             own, same = other.get_submodule(part).state_dict(), first.get_submodule(part).state_dict()
             if any(not torch.equal(value, own[key]) for key, value in same.items()):
                 raise BadInput(f"{path} has other latents than {shares[0][0]}: blend what `train-vae --decoder` made of one another.")
-    mixed = {key: torch.zeros_like(value) for key, value in first.state_dict().items()}
-    for vae, (_, share) in zip(vaes, shares, strict=True):
-        for key, value in vae.state_dict().items():
-            mixed[key] += share * value
-    first.load_state_dict(mixed)
+    take_mean(vaes, [share for _, share in shares])
     return first
 
 

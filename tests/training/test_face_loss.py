@@ -92,7 +92,7 @@ def test_how_much_an_error_counts():
     assert float(plain[0, 0, 8, 24] / plain[0, 0, 8, 0]) == pytest.approx(3)
 
 
-def test_a_decoder_hears_the_encoder(tmp_path):
+def test_a_decoder_hears_the_encoder():
     """The same step with and without --faces: the loss is told, and the decoder is changed otherwise."""
     changed = {}
     for faces in (0.0, 5.0):

@@ -74,12 +74,11 @@ def test_errors_count_as_often_as_they_are_told_to(monkeypatch, heads, velocity)
     one = trainee(heads=heads, velocity=velocity, drop=0.0, snr=0.0)
     pictures, tokens, cells = one._batch(np.random.default_rng(0))
     assert cells.shape == (2, 16, 16) and cells.max() == 255
-    monkeypatch.setattr(one, "_batch", lambda rng, given=(pictures, tokens, cells): given)
-    taken, optimise = [], style_lora.optimise
-    monkeypatch.setattr(style_lora, "optimise", lambda loss, *rest, taken=taken, **more: taken.append(loss.item()) or torch.zeros(()))
+    monkeypatch.setattr(one, "_batch", lambda rng: (pictures, tokens, cells))
+    taken = []
+    monkeypatch.setattr(style_lora, "optimise", lambda loss, *rest, **more: taken.append(loss.item()) or torch.zeros(()))
     torch.manual_seed(4)
     one.step(0, np.random.default_rng(0))
-    monkeypatch.setattr(style_lora, "optimise", optimise)
     latents = one.frozen.encode(pictures) * one.frozen.scale
     torch.manual_seed(4)
     noise, times = torch.randn_like(latents), torch.randint(0, 1000, (2,))
