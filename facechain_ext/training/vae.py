@@ -28,7 +28,7 @@ from facechain_ext.training.arguments import Common, encoder_option, identity_of
 from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import CHECKPOINT, default_folder, fill, load_weights, save_weights, trained
 from facechain_ext.training.device import choose_device, fused, keep_order, optimise, pace_of, rate_at, send
-from facechain_ext.training.drawn import DrawnSet, open_drawn
+from facechain_ext.training.drawn import HEIGHT, DrawnSet, open_drawn
 from facechain_ext.training.face_loss import FaceLoss
 from facechain_ext.training.frozen import Frozen
 from facechain_ext.training.loop import train
@@ -44,8 +44,6 @@ VAGUE = 300
 FINISHED = "vae.safetensors"
 """The averaged VAE with centred latents: what the other trainings use."""
 
-WHOLE = 128
-"""Height of a drawn picture in pixels."""
 SURROUNDINGS = 9
 """Side of the square, in pixels, from whose mean a line differs."""
 DISTINCT = 0.5
@@ -90,7 +88,7 @@ class VaeSettings(Common):
         if self.widths and not _suits(self.widths.split(",")):
             said = "give the same multiple of 4 four times, as 16,16,16,16; above 32 a multiple of 32"
             raise BadInput(f"--widths is {self.widths!r}: {said}.")
-        if self.faces and (self.drawn or self.shrink > 1 or self.crop < WHOLE):
+        if self.faces and (self.drawn or self.shrink > 1 or self.crop < HEIGHT):
             raise BadInput("--faces looks at whole pictures that are drawn on the fly: leave --drawn, --shrink and --crop out.")
         if self.vague and not self.decoder:
             raise BadInput("--vague makes latents vague, from which an encoder would learn nonsense: give --decoder beside it.")
