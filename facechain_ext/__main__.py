@@ -112,11 +112,13 @@ def convert(argv: Sequence[str]) -> int:
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path, nargs="?", help="default: the source's name with .safetensors, beside it")
     parser.add_argument("--looks", type=int, default=0, help="adapter: how often it shall look at every photo, 1 to 5; default: as it says")
+    words = "adapter: whether several photos of a person shall weigh as one, so that the prompt stays as clear; default: as it says"
+    parser.add_argument("--as-one", action=argparse.BooleanOptionalAction, default=None, help=words)
     arguments = parser.parse_args(argv)
     target = arguments.target or arguments.source.with_suffix(".safetensors")
     if target.exists():
         raise CannotWrite(f"{target} is there already: delete it or name another target.")
-    run(arguments.source, target, arguments.looks)
+    run(arguments.source, target, arguments.looks, arguments.as_one)
     say(str(target))
     return 0
 

@@ -27,7 +27,8 @@ class Adapter(nn.Module):
     """What one adapter file holds.
 
     fingerprint: names what face tokens depend on, the resampler's content and the looks. looks: how often each photo is looked at
-    (`engine.looks`); published adapters: once.
+    (`engine.looks`); published adapters: once. as_one: whether a person's photos weigh together what one would; published adapters: each
+    weighs as much as one by itself (FACTS §2.5), so that with more of them the face is louder and the prompt less heard.
     """
 
     def __init__(self, sizes: AdapterSizes) -> None:
@@ -37,6 +38,7 @@ class Adapter(nn.Module):
         self.file: Path | None = None
         self.fingerprint = ""
         self.looks = 1
+        self.as_one = False
         self.resampler = Resampler(sizes.resampler)
         self.layers = nn.ModuleList(GatedLayer(channels, sizes.resampler.out_dim) for channels in sizes.channels)
 

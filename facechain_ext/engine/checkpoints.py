@@ -25,6 +25,8 @@ from facechain_ext.log import log
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 RESAMPLER = "local_fac_prj."
+AS_ONE = "as one"
+"""What an adapter's file says of photos (metadata `photos`) where several of a person weigh as one."""
 PROCESSOR = f"{BLOCK}.attn2.processor."
 
 Tensors = dict[str, Tensor]
@@ -99,7 +101,7 @@ def read_adapter(path: Path, *, heads: int | None = None, dtype: torch.dtype = t
     _refuse_foreign(path, tensors, wanted="a FACT adapter", needed=(RESAMPLER + "latents", RESAMPLER + "layers.0.0.to_q.weight"))
     stated = int(metadata["resampler_heads"]) if metadata.get("resampler_heads", "").isdigit() else None
     adapter = build_adapter(path, tensors, heads or stated, _looks(path, metadata))
-    adapter.name, adapter.file = path.stem, path
+    adapter.name, adapter.file, adapter.as_one = path.stem, path, _as_one(path, metadata)
     adapter.layers.to(dtype)
     return adapter.eval().requires_grad_(False)
 
@@ -110,6 +112,14 @@ def _looks(path: Path, metadata: Mapping[str, str]) -> int:
     if not stated.isdigit() or not 1 <= int(stated) <= len(LOOKS):
         raise BadWeights(f"{path.name} asks for {stated} looks at every photo: write a number from 1 to {len(LOOKS)} into its metadata.")
     return int(stated)
+
+
+def _as_one(path: Path, metadata: Mapping[str, str]) -> bool:
+    """Whether an adapter's file asks that several photos of a person weigh as one. BadWeights where it asks for something else."""
+    stated = metadata.get("photos", "")
+    if stated not in ("", AS_ONE):
+        raise BadWeights(f'{path.name} asks that photos weigh {stated!r}: let its metadata say "{AS_ONE}" of photos, or nothing.')
+    return stated == AS_ONE
 
 
 def build_adapter(path: Path, tensors: Tensors, heads: int | None, looks: int = 1) -> Adapter:
@@ -151,6 +161,7 @@ def write_adapter(adapter: Adapter, target: Path, metadata: Mapping[str, str] | 
     """Write an adapter as one safetensors file in the published naming; nothing half-written stays. CannotWrite."""
     record = {"format": "pt", "kind": "facechain-fact-adapter", "resampler_heads": str(adapter.sizes.resampler.heads)}
     record |= {"looks": str(adapter.looks)} if adapter.looks > 1 else {}
+    record |= {"photos": AS_ONE} if adapter.as_one else {}
     write_tensors(adapter_tensors(adapter), target, record | dict(metadata or {}))
 
 
@@ -161,20 +172,25 @@ def write_encoder(encoder: FaceEncoder, target: Path, metadata: Mapping[str, str
     write_tensors(state, target, record | dict(metadata or {}))
 
 
-def convert(source: Path, target: Path, looks: int = 0) -> None:
+def convert(source: Path, target: Path, looks: int = 0, as_one: bool | None = None) -> None:
     """Turn an adapter or encoder file of any container into one safetensors file with metadata. BadInput, BadWeights, CannotWrite.
 
-    looks: how often the adapter shall look at every photo; 0: as its file says.
+    looks: how often the adapter shall look at every photo; 0: as its file says. as_one: whether several photos of a person shall weigh as
+    one; None: as its file says.
     """
     tensors, metadata = read_tensors(source)
     record = metadata | {"source": source.name}
     if looks and ("pos_embed" in tensors or not 1 <= looks <= len(LOOKS)):
         raise BadInput(f"--looks {looks} does not fit {source.name}: give an adapter, and looks at a photo from 1 to {len(LOOKS)}.")
+    if as_one is not None and "pos_embed" in tensors:
+        raise BadInput(f"--as-one is about adapters, and {source.name} is a face encoder: leave it out.")
     if "pos_embed" in tensors:
         write_encoder(read_encoder(source), target, record)
     else:
         adapter = read_adapter(source)
         adapter.looks = looks or adapter.looks
+        adapter.as_one = adapter.as_one if as_one is None else as_one
+        record.pop("photos", None)
         if all(tensor.dtype == torch.float16 for tensor in tensors.values()):
             adapter.half()  # as it was: in float32 the file would be twice as large and say no more
         write_adapter(adapter, target, record | {"looks": str(adapter.looks)})

@@ -116,13 +116,14 @@ class GatedLayer(nn.Module):
         kv = F.linear(face, self.to_qkv.weight[self.channels :])
         return KeysValues(*kv.unflatten(2, (2, heads, -1)).permute(2, 0, 3, 1, 4).contiguous())
 
-    def increment(self, x: Tensor, face: KeysValues, weight: float) -> Tensor:
-        """y − x for activations x [B, N, C] and the face of each row; only the N visual tokens ask."""
+    def increment(self, x: Tensor, face: KeysValues, weight: float, bias: float = 0.0) -> Tensor:
+        """y − x for activations x [B, N, C] and the face of each row; only the N visual tokens ask. bias: added to the scores of faces."""
         heads = face.keys.shape[1]
         q, k, v = self.to_qkv(self.norm1(x)).unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4)
         k = torch.cat((k, face.keys.to(k.dtype)), dim=2)
         v = torch.cat((v, face.values.to(v.dtype)), dim=2)
-        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        scores = _scores(x, face, bias) if bias else None
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=scores).transpose(1, 2).flatten(2)
         step = self.to_out(attended) * (weight * self.alpha_attn.tanh())
         return step + self._feed_forward(x + step) * (weight * self.alpha_dense.tanh())
 
@@ -138,3 +139,10 @@ class GatedLayer(nn.Module):
     def forward(self, x: Tensor, tokens: Tensor, heads: int, weight: float) -> Tensor:
         """x [B, N, C], face tokens [B, T, context] → y [B, N, C]."""
         return x + self.increment(x, self.face_keys_values(tokens, heads), weight)
+
+
+def _scores(x: Tensor, face: KeysValues, bias: float) -> Tensor:
+    """What is added to the scores of visual tokens, 0, and of face tokens [1, 1, 1, N + T]."""
+    added = x.new_zeros(1, 1, 1, x.shape[1] + face.keys.shape[2])
+    added[..., x.shape[1] :] = bias
+    return added

@@ -8,6 +8,7 @@ the very place as a patch and calls `Injector.increment` itself (hosts/forge).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -89,6 +90,7 @@ class Injector:
         self.layers = tuple(adapter.gates())
         self.persons = tuple(persons)
         self.heads = heads
+        self.as_one, self.queries = adapter.as_one, adapter.sizes.resampler.queries
         self._faces: dict[tuple[int, int], KeysValues] = {}
         self._rows: dict[tuple[int, int], tuple[tuple[int, ...], KeysValues]] = {}
         self._masks: dict[tuple[int, int, tuple[int, ...], tuple[int, int]], Tensor] = {}
@@ -106,11 +108,16 @@ class Injector:
             if not person.active(call.progress):
                 continue
             layer = self.layers[site]
-            increment = layer.increment(x, self._face(number, site, call, x), person.weight)
+            face = self._face(number, site, call, x)
+            increment = layer.increment(x, face, person.weight, self._bias(face))
             if person.mask is not None:
                 increment = increment * self._mask(number, site, call, x)
             total = increment if total is None else total + increment
         return total
+
+    def _bias(self, face: KeysValues) -> float:
+        """−log n for n photos of somebody that weigh as one: then the same photo given n times is that photo. Published: 0."""
+        return -math.log(face.keys.shape[2] / self.queries) if self.as_one else 0.0
 
     def _face(self, number: int, site: int, call: Call, x: Tensor) -> KeysValues:
         """Keys and values of a person's face for the rows of this call; the last row layout is kept, the steps repeat it."""
@@ -120,7 +127,9 @@ class Injector:
         layer = self.layers[site]
         if (number, site) not in self._faces:
             tokens = self.persons[number].stack.to(device=x.device, dtype=layer.linear.weight.dtype)
-            self._faces[number, site] = layer.face_keys_values(tokens, self.heads)
+            # Where a gate learns: whoever asks first may do so without a gradient, and those after would have none.
+            with torch.set_grad_enabled(torch.is_grad_enabled() or layer.linear.weight.requires_grad):
+                self._faces[number, site] = layer.face_keys_values(tokens, self.heads)
         index = torch.tensor([int(row) for row in call.rows], device=x.device)
         face = self._faces[number, site].rows(index)
         self._rows[number, site] = (call.rows, face)

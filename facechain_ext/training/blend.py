@@ -40,6 +40,8 @@ def blend(settings: BlendSettings, folder: Path) -> Path:
         if (adapter.sizes, adapter.looks) != (first.sizes, first.looks):
             what = "of another size than" if adapter.sizes != first.sizes else "one that looks at photos another number of times than"
             raise BadInput(f"{path} is {what} {shares[0][0]}: blend adapters that were trained from one another.")
+        if adapter.as_one != first.as_one:
+            raise BadInput(f"Only one of {path} and {shares[0][0]} lets several photos weigh as one: give both the same by `convert`.")
     take_mean(adapters, [share for _, share in shares])
     said = ", ".join(f"{path.name}={share:g}" for path, share in shares)  # where they lay is nobody's business
     target = folder / FINISHED

@@ -165,8 +165,11 @@ def refuse_of_the_young(p: Any, met: Iterable[Met]) -> None:
 
 def info_of(request: Request, adapter: Any, met: dict[int, Any]) -> dict[str, str]:
     """What the info text says of this generation."""
+    from facechain_ext.workflows.infotext import weigh_pair
+
     persons = {PERSON_KEY.format(one.number): person_info(one.options, met[one.number].identity.photos) for one in request.persons}
     encoder = next((one.identity.encoder for one in met.values()), "")
+    persons |= weigh_pair(adapter, max((len(one.identity.photos) for one in met.values()), default=0))
     return {**persons, "FaceChain adapter": f"{adapter.name} [{adapter.fingerprint}]", "FaceChain encoder": encoder} | panel_info(
         request.panel
     )

@@ -12,6 +12,7 @@ from facechain_ext import __version__
 from facechain_ext.options import format_value
 
 if TYPE_CHECKING:
+    from facechain_ext.engine.adapter import Adapter
     from facechain_ext.engine.identity import Identity
     from facechain_ext.hosts.types import Finish, Hires, Host, Lora, Paint
 
@@ -42,11 +43,17 @@ def info_text(
         "FaceChain adapter": f"{adapter.name} [{adapter.fingerprint}]" if adapter else "",
         "FaceChain encoder": identity.encoder,
         "FaceChain photos": " ".join(identity.photos),
+        **weigh_pair(adapter, len(identity.photos)),
         "FaceChain likeness": f"{likeness:.3f} by {judge}" if likeness is not None else f"no face found by {judge}",
         "Version": f"FaceChain {__version__} {host.name}",
     }
     line = ", ".join(f"{key}: {quote(value)}" for key, value in settings.items() if value)
     return f"{request.prompt}{tags}\nNegative prompt: {request.negative}\n{line}"
+
+
+def weigh_pair(adapter: Adapter | None, photos: int) -> dict[str, str]:
+    """How several photos of a person weigh, where that is not as published."""
+    return {"FaceChain photos weigh": "as one"} if adapter is not None and adapter.as_one and photos > 1 else {}
 
 
 def hires_pairs(hires: Hires) -> dict[str, str]:

@@ -60,6 +60,16 @@ def test_what_cannot_be_blended_is_told(files, tmp_path, given, words):
     assert not (tmp_path / "out").exists()
 
 
+def test_what_several_photos_weigh_stays_and_is_not_mixed(files, tmp_path):
+    for file, as_one in zip(files, (True, False), strict=True):
+        convert(file, file.with_name(f"{as_one}.safetensors"), as_one=as_one)
+    together, apart = tmp_path / "True.safetensors", tmp_path / "False.safetensors"
+    made = blend.blend(blend.BlendSettings(adapters=f"{together}=0.5,{together}=0.5"), tmp_path / "blend")
+    assert read_adapter(made).as_one
+    with pytest.raises(BadInput, match="lets several photos weigh as one"):
+        blend.blend(blend.BlendSettings(adapters=f"{together}=0.5,{apart}=0.5"), tmp_path / "no")
+
+
 def test_looks_stay_and_are_not_mixed(files, tmp_path):
     for file, looks in zip(files, (5, 1), strict=True):
         convert(file, file.with_name(f"looks-{looks}.safetensors"), looks)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
-from facechain_ext.workflows.infotext import parse_info, quote
+from facechain_ext.workflows.infotext import parse_info, quote, weigh_pair
 from facechain_ext.workflows.likeness import ranked
 
 
@@ -27,6 +29,13 @@ def test_values_survive_quoting(value: str) -> None:
 
 def test_quotes_that_nobody_escaped_are_left_as_they_are() -> None:
     assert parse_info('p\nNegative prompt: n\nA b: "x" y "z", Steps: 1, Seed: 2')[2]["A b"] == '"x" y "z"'
+
+
+@pytest.mark.parametrize(("as_one", "photos", "said"), [(True, 2, True), (True, 1, False), (False, 2, False)])
+def test_it_says_where_several_photos_weigh_as_one(as_one: bool, photos: int, said: bool) -> None:
+    adapter = SimpleNamespace(as_one=as_one)
+    assert weigh_pair(adapter, photos) == ({"FaceChain photos weigh": "as one"} if said else {})  # type: ignore[arg-type]
+    assert weigh_pair(None, photos) == {}
 
 
 def test_ranking_puts_faceless_pictures_last() -> None:
