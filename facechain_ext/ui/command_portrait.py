@@ -293,9 +293,14 @@ def _bar(options: PortraitOptions) -> tqdm:
     from tqdm import tqdm
 
     quiet = not sys.stderr.isatty()
-    return tqdm(total=options.count * options.steps, unit="step", mininterval=5 if quiet else 0.2, file=sys.stderr, leave=not quiet)
+    length = {"total": options.count * options.steps, "unit": "step", "desc": "loading the model"}
+    return tqdm(**length, mininterval=5 if quiet else 0.2, file=sys.stderr, leave=not quiet)
 
 
 def _advance(bar: tqdm, progress: Progress) -> None:
+    done = progress.picture * progress.steps + progress.step
     bar.set_description(f"picture {progress.picture + 1} of {progress.pictures}", refresh=False)
-    bar.update(progress.picture * progress.steps + progress.step - bar.n)
+    if not bar.n:  # what went before the first step was the loading, and says nothing of the time that is left
+        bar.unpause()
+        bar.initial = bar.last_print_n = bar.n = done
+    bar.update(done - bar.n)

@@ -18,8 +18,11 @@ from safetensors.torch import load_file, save_file
 
 from facechain_ext.__main__ import main
 from facechain_ext.demo.model import DemoFiles, demo_files
+from facechain_ext.hosts.types import Progress
+from facechain_ext.ui import command_portrait
 from facechain_ext.vision import pictures
 from facechain_ext.workflows.infotext import parse_info
+from facechain_ext.workflows.portrait import PortraitOptions
 from tests.engine.cases import GOLDEN
 
 ROOT = Path(__file__).parents[2]
@@ -88,6 +91,21 @@ def test_json_several_photos_and_the_best(tmp_path: Path, weights: list[str], ca
     assert -1 <= low <= high <= 1
 
 
+def test_where_photos_weigh_as_one_the_same_photo_twice_is_that_photo(tmp_path: Path, weights: list[str], demo: DemoFiles) -> None:
+    """To a grey value or two of 255; and the picture says so."""
+    Image.open(ASTRONAUT).save(tmp_path / "again.bmp")  # another file of the same pixels
+    away, said = {}, {}
+    for kind in ("as-one", "no-as-one"):
+        assert main(["convert", str(demo.adapter), str(tmp_path / f"{kind}.safetensors"), f"--{kind}"]) == 0
+        given = [*weights, "--adapter", str(tmp_path / f"{kind}.safetensors"), "--weight", "2"]
+        assert run(tmp_path / kind, *given) == 0 and run(tmp_path / kind, *given, "--photo", str(tmp_path / "again.bmp")) == 0
+        once, twice = (tmp_path / kind / name for name in ("00001-7.png", "00002-7.png"))
+        away[kind] = np.abs(pixels(once).astype(int) - pixels(twice)).max()
+        said[kind] = [parse_info(Image.open(one).text["parameters"])[2].get("FaceChain photos weigh") for one in (once, twice)]
+    assert away["as-one"] <= 2 and away["no-as-one"] > 8
+    assert said == {"as-one": [None, "as one"], "no-as-one": [None, None]}
+
+
 def test_nothing_is_written_outside_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home, work, scratch = tmp_path / "home", tmp_path / "work", tmp_path / "tmp"
     for folder in (home, work, scratch):
@@ -99,6 +117,19 @@ def test_nothing_is_written_outside_out(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(list((tmp_path / "out").iterdir())) == 1
     ours = [path for folder in (home, work, scratch) for path in folder.rglob("*") if path.is_file() and "matplotlib" not in str(path)]
     assert ours == []
+
+
+def test_reading_the_checkpoint_is_said_and_counts_for_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thirty seconds of reading and the first step, then one of two seconds: the two that are left take four more."""
+    bar, now = command_portrait._bar(PortraitOptions(count=1, steps=4)), [100.0]
+    monkeypatch.setattr(bar, "_time", lambda: now[0])
+    bar.start_t = bar.last_print_t = now[0]
+    assert bar.desc == "loading the model"
+    for seconds, step in ((30, 1), (2, 2)):
+        now[0] += seconds
+        command_portrait._advance(bar, Progress(picture=0, pictures=1, step=step, steps=4))
+    assert bar.n == 2 and bar.format_dict["elapsed"] == 2 and "picture 1 of 1" in str(bar) and "00:02<00:04" in str(bar)
+    bar.close()
 
 
 def test_control_c_keeps_what_is_finished(tmp_path: Path, weights: list[str]) -> None:
