@@ -13,10 +13,12 @@ import torch
 from safetensors.torch import load_file
 
 from facechain_ext.errors import BadInput, BadWeights, CannotWrite, Interrupted
-from facechain_ext.training import base, judge, vae
+from facechain_ext.training import base, judge, style_lora, vae
 from facechain_ext.training.checkpoint import default_folder, load_weights
 from facechain_ext.training.loop import Pace, train
+from facechain_ext.training.noise import sample
 from facechain_ext.training.team import Team
+from tests.training.fact_cases import networks
 
 SMALL_CLIP = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "projection_dim": 32}
 
@@ -26,6 +28,7 @@ def trainee_of(tmp_path, monkeypatch):
     """Name → a function that makes the same small trainee anew."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(base, "CLIP", {**base.CLIP, **SMALL_CLIP})
+    monkeypatch.setattr(base, "sample", in_two_steps)
     monkeypatch.setattr(base, "UNET", {**base.UNET, "block_out_channels": [32, 32, 32, 32], "cross_attention_dim": 32})
     write_set(tmp_path / "set", 12, (16, 16))
     write_set(tmp_path / "pairs", 6, (16, 32), people=2)
@@ -36,6 +39,8 @@ def trainee_of(tmp_path, monkeypatch):
             return vae.VaeTrainee(vae.VaeSettings(steps=4, batch=2, crop=32, widths="8,8,8,8", warmup=2), cpu)
         if name == "judge":
             return judge.trainee(judge.LikenessSettings(steps=4, batch=2, pictures=2, tested=2, warmup=2, device="cpu"))
+        if name == "style LoRA":
+            return style_lora.StyleTrainee(style_lora.StyleSettings(steps=4, batch=2, warmup=1, style="woodcut"), cpu, networks())
         settings = base.BaseSettings(
             steps=4, batch=2, pictures=12, data=str(tmp_path / "set"), pairs=str(tmp_path / "pairs"), pair_every=2, warmup=2,
             muon=0.5 if name == "base with Muon" else 0.0,
@@ -43,6 +48,11 @@ def trainee_of(tmp_path, monkeypatch):
         return base.BaseTrainee(settings, cpu)
 
     return make
+
+
+def in_two_steps(*given, **more):
+    """A sample sheet's pictures, sooner."""
+    return sample(*given, **more | {"steps": 2})
 
 
 def write_set(folder, count, size, people=1):
@@ -71,7 +81,7 @@ def test_stop_and_go_on_is_bit_equal_to_going_through(trainee_of, tmp_path, name
     assert rows[0] == rows[1] and [row["step"] for row in rows[0]] == ["1", "2", "3", "4"]
 
 
-@pytest.mark.parametrize("name", ["vae", "base"])
+@pytest.mark.parametrize("name", ["vae", "base", "style LoRA"])
 def test_what_learns_together_asks_the_team(trainee_of, name):
     """Gradients are there when the team is asked, and the step is taken by what it answers: zeros move nothing but decay."""
     one, asked = trainee_of(name), []
