@@ -36,7 +36,7 @@ COMMANDS: dict[str, Command] = {
     "train-analyser": Command("Train the demo model's face analysis on drawn people.", _from("analyser")),
     "export-base": Command("Write the trained demo model as one checkpoint file.", _from("export")),
     "train-resampler": Command("Teach an adapter's resampler to tell drawn people apart, before train-fact.", _from("resampler")),
-    "train-recogniser": Command("Teach a small network whose face latents show, for train-fact's identity loss.", _from("identity_loss")),
+    "train-recogniser": Command("Teach a small network whose face latents show, for an identity loss.", _from("identity_loss")),
     "train-fact": Command("Train a FACT adapter on a dataset of faces, or on drawn people.", _from("fact")),
     "train-together": Command("Train the demo model's base and adapter together, faces beside the captions.", _from("together")),
     "blend-adapters": Command("Blend adapters that were trained from one another, weight by weight.", _from("blend")),

@@ -40,23 +40,22 @@ from facechain_ext.training.encoder import FINISHED as ENCODER
 from facechain_ext.training.fair import Outside
 from facechain_ext.training.fresh import build_adapter, optimiser_of
 from facechain_ext.training.frozen import networks_of
-from facechain_ext.training.identity_loss import WATCHED, IdentityLoss, watched
+from facechain_ext.training.identity_loss import IdentityLoss
 from facechain_ext.training.latents import HEIGHT
 from facechain_ext.training.loop import train
-from facechain_ext.training.noise import STEPS, add_noise, coarse_weight, sample, snr_weight, take_noise, velocity_weight, weighed
+from facechain_ext.training.noise import add_noise, coarse_weight, sample, snr_weight, take_noise, velocity_weight, weighed
 from facechain_ext.training.parallel import ParallelAdapter, attach_parallel, parallel_tensors
 from facechain_ext.training.pixels import to_pictures
 from facechain_ext.training.resampler import look_ahead
 from facechain_ext.training.subjects import Source, StoredPeople, source_of
 from facechain_ext.training.team import ALONE, Team, assemble
 from facechain_ext.training.told import Told
+from facechain_ext.training.watch import GUIDANCE, Guided, first_step, guide, watched
 
 NAME, SUMMARY = "train-fact", "Train a FACT adapter on a dataset of faces, or on drawn people."
 FINISHED = "adapter.safetensors"
 
 SHOWN, PAINTED_AT_ONCE = 6, 100
-GUIDANCE = 4.0
-"""Prompt strength of pictures that are painted on the way."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +68,12 @@ class FactSettings(Common):
     checkpoint: str = checkpoint_option()
     encoder: str = encoder_option()
     begin: str = option("", "adapter to begin with; empty: a fresh one")
+    resampler_from: str = option("", "adapter whose resampler a fresh one takes, whose gates begin anew; empty: a fresh resampler too")
     looks: int = option(
         0, "how often the finished adapter looks at every photo, and while its gates learn by themselves; 0: as --begin does, or once",
         lowest=0, highest=len(LOOKS),
     )  # fmt: skip
+    as_one: bool = option(False, "let several photos of a person weigh together what one would; an adapter of --begin that does stays so")
     data: str = option("", "dataset folder with a sub-folder of pictures per person; empty: drawn people")
     size: int = option(512, "side of a dataset's pictures in pixels, a multiple of 8", lowest=8, multiple=8)
     analyser: str = option("auto", "face analysis that looks at the dataset")
@@ -122,14 +123,18 @@ class FactSettings(Common):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.resampler and not self.begin:
-            raise BadInput("--resampler 0 leaves the resampler as it is: give one that has learnt something with --begin.")
+        if self.begin and self.resampler_from:
+            raise BadInput("--begin gives an adapter with its resampler, --resampler-from another's: leave one of the two out.")
+        if not (self.resampler or self.begin or self.resampler_from):
+            raise BadInput("--resampler 0 leaves the resampler as it is: give one that has learnt by --begin or --resampler-from.")
         if self.identity and not self.ahead:
             raise BadInput("--identity needs to know who is who: give --drawn and --ahead beside it.")
         if self.painted and not (self.ahead and (self.identity or self.distil)):
             raise BadInput("--painted lets the identity loss or a teacher watch: give --identity or --distil beside it, and --ahead.")
         if self.looks > 1 and self.parallel:
             raise BadInput("--looks is about adapters with gates, --parallel asks for one without: leave one of the two out.")
+        if self.as_one and self.parallel:
+            raise BadInput("--as-one is about adapters with gates, --parallel asks for one without: leave one of the two out.")
         if self.distil and self.data:
             raise BadInput("--distil tells looks in words, and only those of drawn people are known: leave out --data or --distil.")
         if self.teacher and self.parallel:
@@ -168,7 +173,9 @@ class FactTrainee:
                 self.identity = IdentityLoss.of(settings.recogniser, self.encoder, drawn, self.kept)
         self.teacher: Teacher | None = None
         if settings.distil:
-            before = build_adapter(replace(settings, begin=settings.teacher), networks.unet, encoder) if settings.teacher else self.adapter
+            before = self.adapter
+            if settings.teacher:
+                before = build_adapter(replace(settings, begin=settings.teacher, resampler_from=""), networks.unet, encoder)
             self.teacher = Teacher(networks.unet, copy.deepcopy(before).to(device), self._attach)
         self.known = self.seen = torch.zeros(())
         self.judged = 0.0
@@ -294,34 +301,26 @@ class FactTrainee:
 
         And FAIR and the teacher along it: nobody knows yet where the head will be, so both go by where heads are how often.
         """
-        count, unet = min(self.settings.painted, len(words)), self.networks.unet
+        count = min(self.settings.painted, len(words))
         with torch.no_grad():
             none = self.networks.text_encoder(self.batches.no_words).last_hidden_state.expand(count, -1, -1)
-        some, faces = (batch.crops[0][:count, 0], rows[:count, :1]), tuple(range(1, count + 1))
+        some = (batch.crops[0][:count, 0], rows[:count, :1])
         stack = torch.cat((self._null(self.adapter), self._tokens(self.adapter, *some)))
-        shown: list[int] = []
         latent = (batch.latents.shape[2], batch.latents.shape[3])
+        guided = Guided(self.networks.unet, words[:count], none, latent)
         outside, strayed, taught = Outside(self.usual.expand(count, -1, -1), latent), [], []
 
         def tell(latents: Tensor, times: Tensor) -> Tensor:
-            shown[:] = (0,) * count
-            with torch.no_grad():
-                plain = unet(latents, times, none).sample.float()
-            shown[:] = faces
-            with_face = unet(latents, times, words[:count]).sample.float()
+            without, with_face = guided(latents, times)
             strayed.append(outside.mean())
             if teach is not None and looks is not None:
-                shown.clear()
                 wanted = teach(latents, times, words[:count], looks[:count])
                 # As it is: weighed as the noise of pictures may be, the last steps would not be heard, and there words help most.
                 taught.append((self._error(with_face, wanted, self.usual) * ~batch.wordless[:count]).mean())
-            return plain + GUIDANCE * (with_face - plain)
+            return guide(without, with_face)
 
-        def call(_: int) -> Call | None:
-            return Call(rows=tuple(shown), pictures=tuple(range(count)), progress=0.0, latent=latent) if shown else None
-
-        first = STEPS - 1 - int(torch.randint(STEPS // WATCHED, ()))
-        with self._attach(self.adapter, [Variants(stack=stack)], call, outside), self._teaching(some, latent) as teach:
+        first = first_step()
+        with self._attach(self.adapter, [Variants(stack=stack)], guided.call, outside), self._teaching(some, latent) as teach:
             wrong, self.seen = watched(self.identity, tell, torch.randn_like(batch.latents[:count]), rows[:count, 0], first)
         return wrong, torch.stack(strayed).mean(), torch.stack(taught).mean() if taught else 0.0
 

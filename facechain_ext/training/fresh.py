@@ -30,20 +30,31 @@ def build_adapter(settings: FactSettings, unet: nn.Module, encoder: FaceEncoder)
     if settings.begin and settings.parallel:
         raise BadInput("--begin gives an adapter with gates, --parallel asks for one without: leave one of the two out.")
     if settings.begin:
-        adapter = read_adapter(Path(settings.begin)).requires_grad_(True)
+        adapter = read_fitting(Path(settings.begin), encoder).requires_grad_(True)
         adapter.check_fits(sites)
-        if adapter.sizes.resampler.in_dim != encoder.sizes.dim:
-            raise BadInput(f"The adapter {settings.begin} was trained with another face encoder: give that one with --encoder.")
-        adapter.looks = settings.looks or adapter.looks
+        adapter.looks, adapter.as_one = settings.looks or adapter.looks, settings.as_one or adapter.as_one
         return adapter
+    taught = read_fitting(Path(settings.resampler_from), encoder) if settings.resampler_from else None
     shape = PUBLISHED if sites.context == 768 else {key: RESAMPLER[key] for key in PUBLISHED}
-    resampler = ResamplerSizes(**shape, in_dim=encoder.sizes.dim, out_dim=sites.context)
-    made = (ParallelAdapter if settings.parallel else Adapter)(AdapterSizes(resampler=resampler, channels=sites.channels))
-    nn.init.normal_(made.resampler.latents, std=resampler.dim**-0.5)
+    sizes = taught.sizes.resampler if taught else ResamplerSizes(**shape, in_dim=encoder.sizes.dim, out_dim=sites.context)
+    made = (ParallelAdapter if settings.parallel else Adapter)(AdapterSizes(resampler=sizes, channels=sites.channels))
+    nn.init.normal_(made.resampler.latents, std=sizes.dim**-0.5)
+    if taught:
+        taught.check_fits(sites)
+        made.resampler.load_state_dict(taught.resampler.state_dict())
     if isinstance(made, Adapter):
         open_silent(made)
-        made.looks = settings.looks or 1
+        made.looks = settings.looks or (taught.looks if taught else 1)
+        made.as_one = settings.as_one or bool(taught and taught.as_one)
     return made
+
+
+def read_fitting(path: Path, encoder: FaceEncoder) -> Adapter:
+    """An adapter that was trained with a face encoder of this width. BadWeights, BadInput."""
+    adapter = read_adapter(path)
+    if adapter.sizes.resampler.in_dim != encoder.sizes.dim:
+        raise BadInput(f"The adapter {path} was trained with another face encoder: give that one with --encoder.")
+    return adapter
 
 
 @torch.no_grad()

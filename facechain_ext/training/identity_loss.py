@@ -1,4 +1,4 @@
-"""An identity loss for train-fact: a recogniser looks at the picture the noise prediction stands for and says whose face it is.
+"""An identity loss for gates and style LoRAs: a recogniser looks at the picture the noise prediction stands for and says whose face it is.
 
 What tells people apart moves the error of the noise by little, so a gate hears little of it. The recogniser works on latents: nothing need
 be decoded. It learns on what it will be shown, pictures as vague as a frozen UNet tells them from noise, and speaks as the lessons of a
@@ -8,7 +8,7 @@ resampler do (training/resampler.py): traits by name, and nearness to everybody'
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from facechain_ext.demo.architecture import VAE
 from facechain_ext.engine.checkpoints import read_encoder
 from facechain_ext.engine.encoder import FaceEncoder
-from facechain_ext.errors import BadInput
+from facechain_ext.errors import BadInput, BadWeights
 from facechain_ext.training.arguments import Common, checkpoint_option, encoder_option, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import default_folder, fill, given_or_trained, load_weights
@@ -30,16 +30,15 @@ from facechain_ext.training.encoder import FINISHED as ENCODER
 from facechain_ext.training.frozen import finish, networks_of
 from facechain_ext.training.latents import HEIGHT, check_drawn, open_set
 from facechain_ext.training.loop import train
-from facechain_ext.training.noise import ALPHAS, STEPS, add_noise, ddim, take_noise
+from facechain_ext.training.low_rank import merge
+from facechain_ext.training.noise import ALPHAS, STEPS, add_noise, take_noise
 from facechain_ext.training.resampler import Lessons, look_ahead, means_of, whose
 
-NAME, SUMMARY = "train-recogniser", "Teach a small network whose face latents show, for train-fact's identity loss."
+NAME, SUMMARY = "train-recogniser", "Teach a small network whose face latents show, for an identity loss."
 FINISHED = "recogniser.safetensors"
 CELLS, FEATURES = HEIGHT // 8, 384
 CHANNELS = (64, 128, 256)
 """At every size of the latents: whole, half, quarter."""
-WATCHED = 8
-"""Steps of a painting that is watched."""
 
 
 class Block(nn.Module):
@@ -81,8 +80,16 @@ class LatentRecogniser(nn.Module):
             return self.lessons.errors(features.float(), who)
 
 
+def recogniser_file(path: str) -> Path:
+    """The recogniser that was named; where none was, the one trained here. BadWeights where there is none."""
+    file = Path(path) if path else default_folder(NAME.removeprefix("train-")) / FINISHED
+    if not file.is_file():
+        raise BadWeights(f"There is no recogniser at {file}: teach one by `{NAME}` first.")
+    return file
+
+
 class IdentityLoss:
-    """What train-fact asks a frozen recogniser."""
+    """What a training of gates or of a style asks a frozen recogniser."""
 
     def __init__(self, recogniser: LatentRecogniser, whose: np.ndarray) -> None:
         """whose: of every face that is kept ahead, whose it is [N]."""
@@ -94,7 +101,7 @@ class IdentityLoss:
 
         seen: what look_ahead found of the set.
         """
-        file = Path(path) if path else default_folder(NAME.removeprefix("train-")) / FINISHED
+        file = recogniser_file(path)
         everybody = whose(drawn)
         made = LatentRecogniser(means_of(encoder, seen, everybody))
         fill(made, load_weights(file), file, f"a recogniser for this face encoder, as `{NAME}` makes it")
@@ -107,29 +114,6 @@ class IdentityLoss:
         """
         errors, right = self.recogniser.errors(latents, self.whose[rows])
         return (errors * trust(times) * with_face).mean(), right[with_face].float().mean()
-
-
-def watched(
-    loss: IdentityLoss | None, tell: Callable[[Tensor, Tensor], Tensor], noise: Tensor, rows: np.ndarray, first: int = STEPS - 1
-) -> tuple[Tensor, Tensor]:
-    """The loss along a model's own way from noise [B, 4, 16, 16] to pictures, its mean over the steps; the share that is right in the end.
-
-    Without a loss the way is gone all the same, and nothing is said of it: `tell` may have its own to say.
-    tell: guided noise from latents and times [B]. Every step is learnt from by itself: what it is given is not learnt through, as in DRTune
-    (Wu et al., 2024). rows: where a face of each is kept [B]. first: the first of the steps, all as far apart, one of the highest eighth:
-    chosen at random, every step of the noise has its turn, and none is spent where no noise is left.
-    """
-    latents, told, right = noise, [], torch.zeros(())
-    everybody = torch.ones(len(noise), dtype=torch.bool, device=noise.device)
-    way = range(first, -1, -(STEPS // WATCHED))[:WATCHED]
-    for now, after in zip(way, (*way[1:], -1), strict=True):
-        times = torch.full((len(noise),), now, device=noise.device)
-        clean, ahead = ddim(latents, tell(latents, times), now, after)
-        if loss is not None:
-            wrong, right = loss(clean, times, rows, everybody)
-            told.append(wrong)
-        latents = ahead.detach()
-    return torch.stack(told).mean() if told else right, right
 
 
 def trust(times: Tensor) -> Tensor:
@@ -147,6 +131,7 @@ class RecogniserSettings(Common):
     checkpoint: str = checkpoint_option()
     drawn: str = option("", "folder of draw-people with single people")
     latents: str = option("", "folder of encode-pictures with latents of the same")
+    lora: str = option("", "style LoRA that the UNet tells them with; empty: none")
     noise: float = option(0.9, "most noise left in latents, in their own deviations")
     tested: int = option(200, "people kept out, for the test at every sample sheet; 0: none", lowest=0)
 
@@ -163,6 +148,8 @@ class RecogniserTrainee:
         check_drawn(self.set, drawn.folder)
         everybody = whose(drawn)
         self.networks = networks_of(settings.checkpoint, device)
+        if settings.lora:
+            merge(self.networks.unet, Path(settings.lora))
         encoder = read_encoder(given_or_trained(settings.encoder, "encoder", ENCODER)).to(device)
         self.whose = everybody[: self.set.done]
         self.learnt = int((self.whose < self.whose.max() + 1 - settings.tested).sum())

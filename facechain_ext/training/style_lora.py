@@ -1,7 +1,8 @@
 """Trains a style LoRA: low-rank changes of a frozen UNet's transformers, from a folder of pictures or a drawn style (FACTS §1.5).
 
-The file is in kohya's format, with alpha = rank, and works in every WebUI. It changes what kohya's trainer changes: attention, feed-forward
-and projections (FACTS §1.5 has attention alone).
+The file is in kohya's format, with alpha = rank unless `--strength` says otherwise, and works in every WebUI. It changes what kohya's
+trainer changes: attention, feed-forward and projections (FACTS §1.5 has attention alone). A style that shows less of who somebody is can
+be watched (`--identity`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import copy
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +18,39 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from facechain_ext.demo.world import person
 from facechain_ext.demo.world.caption import STYLE_WORDS
 from facechain_ext.demo.world.traits import EXTRA_STYLES
+from facechain_ext.engine.checkpoints import read_encoder
+from facechain_ext.engine.identity import face_tokens, null_tokens
+from facechain_ext.engine.injection import attach
+from facechain_ext.engine.sites import find_sites
 from facechain_ext.errors import BadInput
 from facechain_ext.hosts.standalone.checkpoint import Networks
-from facechain_ext.training.arguments import Common, checkpoint_option, identity_of, option, parse, speak
+from facechain_ext.training.arguments import Common, checkpoint_option, encoder_option, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
-from facechain_ext.training.checkpoint import CHECKPOINT
+from facechain_ext.training.batch import Variants
+from facechain_ext.training.checkpoint import CHECKPOINT, given_or_trained
 from facechain_ext.training.device import choose_device, fused, lay_out, optimise, pace_of, rate_at, send
-from facechain_ext.training.drawn import head_cells, open_drawn
+from facechain_ext.training.drawn import DrawnSet, check_alone, head_cells, open_drawn
+from facechain_ext.training.encoder import FINISHED as ENCODER
+from facechain_ext.training.encoder import head_crop
+from facechain_ext.training.fact import FINISHED as ADAPTER
+from facechain_ext.training.fresh import read_fitting
 from facechain_ext.training.frozen import Frozen, captions_of, finish, listed, networks_of, noise_error, squared, without_words
+from facechain_ext.training.identity_loss import IdentityLoss, recogniser_file
 from facechain_ext.training.latents import HEIGHT
 from facechain_ext.training.loop import train
-from facechain_ext.training.people import ALL_STYLES, PAINTED, TESTED, anyone, picture
+from facechain_ext.training.low_rank import LowRank, kohya_name, take_up, targets
+from facechain_ext.training.people import ALL_STYLES, PAINTED, TESTED, anyone, photo_of, picture
+from facechain_ext.training.resampler import look_ahead
+from facechain_ext.training.team import ALONE, Team, assemble
 from facechain_ext.training.tokens import tokens_of
+from facechain_ext.training.watch import Guided, first_step, guide, watched
 
 NAME, SUMMARY = "train-style-lora", "Train a style LoRA on a folder of pictures, or on a drawn style."
 FINISHED = "lora.safetensors"
+NO_ROWS = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +71,16 @@ class StyleSettings(Common):
     attention: bool = option(False, "change attention alone, which makes a file half the size")
     velocity: bool = option(False, "the error of the velocity v in place of the noise's: noisy steps, which settle colours, are heard too")
     snr: float = option(0.0, "cap of the signal-to-noise weight (min-SNR); 0: every step of the noise weighs the same")
+    strength: float = option(1.0, "how strongly the finished file works, in multiples of what was learnt: its alpha by its rank")
+    begin: str = option("", "LoRA to begin with, of the same layers and rank; empty: a fresh one")
+    identity: float = option(0.0, "with --drawn: weight of the identity loss, on pictures of people that the model itself paints; 0: none")
+    adapter: str = option(
+        "", "for --identity: adapter that says who is in them; empty: the one train-fact trained here, else the product's",
+        source=("fact", ADAPTER),
+    )  # fmt: skip
+    encoder: str = encoder_option()
+    recogniser: str = option("", "for --identity: what train-recogniser trained, on this style; empty: the one trained here")
+    painted: int = option(8, "for --identity: how many of a step's captions are painted; all, where there are no more", lowest=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,33 +92,52 @@ class StyleSettings(Common):
             raise BadInput("--heads needs to know where heads are, and only drawn pictures tell: give --style, or leave it out.")
         if self.trigger and self.style:
             raise BadInput("--trigger goes before the captions of --data; a drawn style has words of its own: leave it out.")
+        if self.identity and not self.drawn:
+            raise BadInput("--identity needs to know who is who: give --style and --drawn beside it.")
 
 
-class LowRank(nn.Module):
-    """The change of one matrix, or of one convolution of single cells: up(down(x)), nothing at first."""
+class Likeness:
+    """An adapter that says who is in a picture, and a recogniser that sees it: whether people are still themselves in a style."""
 
-    def __init__(self, layer: nn.Linear | nn.Conv2d, rank: int) -> None:
-        super().__init__()
-        outside, inside, *kernel = layer.weight.shape
-        made = partial(nn.Conv2d, kernel_size=1, bias=False) if kernel else partial(nn.Linear, bias=False)
-        self.lora_down, self.lora_up = made(inside, rank), made(rank, outside)
-        nn.init.normal_(self.lora_down.weight, std=1 / rank)
-        nn.init.zeros_(self.lora_up.weight)
+    def __init__(self, settings: StyleSettings, device: torch.device, frozen: Frozen, drawn: DrawnSet) -> None:
+        check_alone(drawn)
+        self.device, self.frozen, self.drawn = device, frozen, drawn
+        self.encoder = read_encoder(given_or_trained(settings.encoder, "encoder", ENCODER)).to(device)
+        self.adapter = read_fitting(given_or_trained(settings.adapter, "fact", ADAPTER), self.encoder).to(device)
+        self.adapter.check_fits(find_sites(frozen.networks.unet))
+        recogniser_file(settings.recogniser)
+        seen = look_ahead(self.encoder, drawn, autocast=settings.autocast)
+        self.loss = IdentityLoss.of(settings.recogniser, self.encoder, drawn, seen)
+        self.nobody = null_tokens(self.adapter, self.encoder.sizes.tokens).to(device)[None]
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.lora_up(self.lora_down(x))
+    def unlike(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """The identity loss along the model's own way to pictures with the captions of rows of the set; the share that is right in the end.
+
+        Everybody is shown by a photo as people give them.
+        """
+        photos = [head_crop(photo_of(person(int(self.drawn.who[row, 0])), rng), rng, True) for row in rows]
+        faces, _ = face_tokens(self.encoder, self.adapter, send(np.stack(photos), self.device))
+        words, none = self.frozen.read(self.drawn.tokens[rows]), self.frozen.read(tokens_of([""])).expand(len(rows), -1, -1)
+        latent = (HEIGHT // 8, HEIGHT // 8)
+        guided = Guided(self.frozen.networks.unet, words, none, latent)
+        noise, first = torch.randn((len(rows), 4, *latent), device=self.device), first_step()
+        with attach(self.frozen.networks.unet, self.adapter, [Variants(stack=torch.cat((self.nobody, faces)))], guided.call):
+            return watched(self.loss, lambda latents, times: guide(*guided(latents, times)), noise, rows, first)
 
 
 class StyleTrainee:
     """The changes, their optimiser and their average, hung onto a frozen UNet."""
 
-    def __init__(self, settings: StyleSettings, device: torch.device, networks: Networks) -> None:
+    def __init__(self, settings: StyleSettings, device: torch.device, networks: Networks, team: Team = ALONE) -> None:
         torch.manual_seed(settings.seed)
-        self.settings, self.device, self.frozen = settings, device, Frozen(networks)
+        self.settings, self.device, self.frozen, self.team = settings, device, Frozen(networks), team
         lay_out(networks.unet, settings)
         self.layers = {kohya_name(path): layer for path, layer in targets(networks.unet, settings.attention)}
         made = {name: LowRank(layer, settings.rank) for name, layer in self.layers.items()}
-        self.changes = nn.ModuleDict(made).to(device)
+        self.changes = nn.ModuleDict(made)
+        if settings.begin:
+            take_up(self.changes, Path(settings.begin))
+        self.changes.to(device)
         self.at_work = self.changes
         for name, layer in self.layers.items():
             layer.register_forward_hook(self._change(name))
@@ -104,13 +149,14 @@ class StyleTrainee:
         self.rows = np.flatnonzero(self.drawn.styles[: self.drawn.done] == ALL_STYLES.index(settings.style)) if self.drawn else np.zeros(0)
         if self.drawn and not len(self.rows):
             raise BadInput(f"{settings.drawn} has no pictures in the style {settings.style}: draw them with `draw-people --styles`.")
+        self.likeness = Likeness(settings, device, self.frozen, self.drawn) if settings.identity and self.drawn else None
 
     def _change(self, name: str) -> Any:
         return lambda _layer, args, output: output + self.at_work[name](args[0])
 
     def step(self, number: int, rng: np.random.Generator) -> Mapping[str, Tensor]:
         settings = self.settings
-        pictures, tokens, heads = self._batch(rng)
+        pictures, tokens, heads, rows = self._batch(rng)
         latents = self.frozen.encode(pictures) * self.frozen.scale
         words = self.frozen.read(without_words(tokens, settings.drop, rng))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.autocast):
@@ -122,9 +168,13 @@ class StyleTrainee:
                 self._weight(heads),
                 velocity=settings.velocity,
             )
-        norm = optimise(loss, self.optimiser, [*self.changes.parameters()], rate_at(number, settings))
+            said = {"error": error.detach()}
+            if self.likeness is not None:
+                unlike, seen = self.likeness.unlike(rng.permutation(rows)[: settings.painted], rng)
+                loss, said = loss + settings.identity * unlike, said | {"unlike": unlike.detach(), "seen": seen}
+        norm = optimise(loss, self.optimiser, [*self.changes.parameters()], rate_at(number, settings), team=self.team)
         self.average.follow(number)
-        return {"error": error.detach(), "gradient": norm}
+        return {**said, "gradient": norm}
 
     def _weight(self, heads: np.ndarray | None) -> Tensor | None:
         """How much cells count [B, 1, h, w], from how much of each is somebody's head, of 255 [B, h, w]."""
@@ -132,19 +182,19 @@ class StyleTrainee:
             return None
         return 1 + (self.settings.heads - 1) / 255 * send(heads.astype(np.float32), self.device)[:, None]
 
-    def _batch(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Pictures, the tokens of their captions, and where heads are, in cells; None where nobody knows."""
+    def _batch(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray]:
+        """Pictures, the tokens of their captions, where heads are, in cells, None where nobody knows, and their rows in the drawn set."""
         if self.drawn is not None:
             rows = np.sort(rng.choice(self.rows, self.settings.batch))
-            return self.drawn.pictures[rows], self.drawn.tokens[rows], self.drawn.heads[rows]
+            return self.drawn.pictures[rows], self.drawn.tokens[rows], self.drawn.heads[rows], rows
         if self.tokens is None:
             drawn = [picture(anyone(PAINTED, rng), rng, [self.settings.style]) for _ in range(self.settings.batch)]
             heads = np.stack([head_cells(one) for one in drawn])
-            return np.stack([one.picture for one in drawn]), tokens_of([one.caption for one in drawn]), heads
+            return np.stack([one.picture for one in drawn]), tokens_of([one.caption for one in drawn]), heads, NO_ROWS
         chosen = rng.integers(0, len(self.paths), self.settings.batch)
         pictures = [squared(self.paths[index], self.settings.size) for index in chosen]
         mirrored = [one[:, ::-1] if rng.random() < 0.5 else one for one in pictures]
-        return np.stack(mirrored), self.tokens[chosen], None
+        return np.stack(mirrored), self.tokens[chosen], None, NO_ROWS
 
     def state(self) -> dict[str, Any]:
         return {"changes": self.changes.state_dict(), "optimiser": self.optimiser.state_dict(), "average": self.average.tensors}
@@ -155,13 +205,19 @@ class StyleTrainee:
         self.average.restore(state["average"])
 
     def weights(self) -> Mapping[str, Tensor]:
-        alphas = {f"{name}.alpha": torch.tensor(float(self.settings.rank)) for name in self.layers}
+        alphas = {f"{name}.alpha": torch.tensor(self.alpha) for name in self.layers}
         return {**self.average.of("changes"), **alphas}
+
+    @property
+    def alpha(self) -> float:
+        """What the file says of every layer: a change counts alpha / rank times."""
+        return self.settings.strength * self.settings.rank
 
     def metadata(self) -> Mapping[str, str]:
         """As kohya's trainer names it, so that WebUIs show it."""
         rank, base = str(self.settings.rank), Path(self.settings.checkpoint or CHECKPOINT).name
-        said = {"ss_network_module": "networks.lora", "ss_network_dim": rank, "ss_network_alpha": rank, "ss_sd_model_name": base}
+        said = {"ss_network_module": "networks.lora", "ss_network_dim": rank, "ss_network_alpha": f"{self.alpha:g}"}
+        said["ss_sd_model_name"] = base
         words = self.settings.trigger if self.settings.data else STYLE_WORDS[self.settings.style][0]
         return said | ({"modelspec.trigger_phrase": words} if words else {})
 
@@ -174,7 +230,7 @@ class StyleTrainee:
             tokens = self.tokens[:6]
         words = self.frozen.read(tokens)
         rows = []
-        for share in (0.0, 1.0):
+        for share in (0.0, self.settings.strength):
             self.at_work = self._averaged(share)
             rows.append(np.hstack(list(self.frozen.paint(words, HEIGHT if self.settings.style else self.settings.size))))
         self.at_work = self.changes
@@ -186,28 +242,21 @@ class StyleTrainee:
         return changes
 
 
-def targets(unet: nn.Module, attention: bool = False) -> list[tuple[str, nn.Linear | nn.Conv2d]]:
-    """What is changed: every matrix and 1 × 1 convolution of the transformers, which is what kohya's trainer takes too.
-
-    attention: those of both attentions alone.
-    """
-    parts = (".attn1.", ".attn2.") if attention else (".attentions.",)
-    found = [(path, module) for path, module in unet.named_modules() if any(part in path for part in parts)]
-    return [(path, module) for path, module in found if isinstance(module, nn.Linear | nn.Conv2d)]
-
-
-def kohya_name(path: str) -> str:
-    """kohya's name of a layer of diffusers' UNet."""
-    return f"lora_unet_{path.replace('.', '_')}"
+def stated(settings: StyleSettings) -> dict[str, Any]:
+    """What must stay the same when a training goes on; who watches matters only where somebody does, and strength when it ends."""
+    free = {"strength"} | (set() if settings.identity else {"adapter", "encoder", "recogniser", "painted"})
+    return {key: value for key, value in identity_of(settings).items() if key not in free}
 
 
 def main(argv: Sequence[str]) -> None:
     """Command line."""
     settings, folder = parse(StyleSettings, NAME, SUMMARY, argv)
-    device = choose_device(settings)
-    trainee = StyleTrainee(settings, device, networks_of(settings.checkpoint, device))
-    train(trainee, folder, identity_of(settings), settings.seed, pace_of(settings))
-    finish(trainee, folder / FINISHED)
+    team = assemble(settings.device)
+    device = team.device(choose_device(settings))
+    trainee = StyleTrainee(settings, device, networks_of(settings.checkpoint, device), team)
+    train(trainee, folder, stated(settings) | team.stated, settings.seed, pace_of(settings), team)
+    if team.first:
+        finish(trainee, folder / FINISHED)
 
 
 if __name__ == "__main__":

@@ -406,17 +406,40 @@ def test_the_sheet_shows_reference_without_and_with():
 def test_a_finished_adapter_can_be_begun_with(tmp_path):
     one = trainee(rate=1e-2)
     one.step(0, np.random.default_rng(0))
-    one.adapter.looks = 5
+    one.adapter.looks, one.adapter.as_one = 5, True
     write_adapter(one.averaged(), tmp_path / "a.safetensors")
     again = trainee(begin=str(tmp_path / "a.safetensors"))
     assert again.averaged().looks == 5, "what goes on looks at photos as often as what it began with"
+    assert again.averaged().as_one, "and lets several weigh the same"
     assert_equal(dict(again.adapter.state_dict()), dict(one.averaged().state_dict()))
     assert all(parameter.requires_grad for parameter in again.adapter.parameters())
     with pytest.raises(BadInput, match="leave one of the two out"):
         trainee(begin=str(tmp_path / "a.safetensors"), parallel=True)
     assert trainee(looks=3).averaged().looks == trainee(begin=str(tmp_path / "a.safetensors"), looks=3).averaged().looks == 3
-    with pytest.raises(BadInput, match="--looks is about adapters with gates"):
-        fact.FactSettings(looks=3, parallel=True)
+    assert trainee(as_one=True).averaged().as_one and not trainee().averaged().as_one
+    for asked, flag in (({"looks": 3}, "--looks"), ({"as_one": True}, "--as-one")):
+        with pytest.raises(BadInput, match=f"{flag} is about adapters with gates"):
+            fact.FactSettings(**asked, parallel=True)
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_a_fresh_adapter_may_take_a_resampler_that_has_learnt(tmp_path, parallel):
+    """Whose layers begin silent: the model is untouched, and only they learn."""
+    other = trainee(rate=1e-2)
+    other.step(0, np.random.default_rng(0))
+    other.adapter.looks, other.adapter.as_one = 1 if parallel else 5, not parallel
+    write_adapter(other.averaged(), tmp_path / "a.safetensors")
+    one = trainee(resampler_from=str(tmp_path / "a.safetensors"), resampler=0.0, parallel=parallel, rate=1e-2)
+    kept = {key: value.clone() for key, value in one.adapter.resampler.state_dict().items()}
+    assert_equal(kept, dict(other.averaged().resampler.state_dict()))
+    assert one.adapter.looks == other.adapter.looks and (parallel or one.adapter.as_one)
+    sheet = one.sheet()
+    assert np.array_equal(sheet[128:256], sheet[256:])
+    one.step(0, np.random.default_rng(0))
+    assert_equal(dict(one.adapter.resampler.state_dict()), kept)
+    assert not np.array_equal(one.sheet()[256:], sheet[256:])
+    with pytest.raises(BadInput, match="leave one of the two out"):
+        fact.FactSettings(begin="x", resampler_from="y")
 
 
 def test_a_finished_adapter_may_be_half_as_large(tmp_path):

@@ -11,14 +11,16 @@ import pytest
 import torch
 
 from facechain_ext.engine.checkpoints import write_adapter
-from facechain_ext.engine.injection import Call, attach
+from facechain_ext.engine.injection import Call, Injector, attach
 from facechain_ext.engine.sites import LEVELS
 from facechain_ext.errors import BadInput, BadWeights
-from facechain_ext.training import fact, fresh, identity_loss
+from facechain_ext.hosts.standalone.loras import applied
+from facechain_ext.training import fact, fresh, identity_loss, watch
 from facechain_ext.training.batch import Variants
 from facechain_ext.training.checkpoint import save_weights
 from facechain_ext.training.drawn import DrawnSettings, draw_set, open_drawn
 from facechain_ext.training.latents import open_set
+from facechain_ext.training.low_rank import kohya_name, targets
 from facechain_ext.training.noise import ALPHAS, add_noise, take_noise
 from facechain_ext.training.subjects import StoredPeople
 from tests.training.fact_cases import encoder, networks, write_latents
@@ -47,6 +49,11 @@ def latents(drawn):
 
 @pytest.fixture
 def trainee(drawn, latents, monkeypatch):
+    return recogniser_on(drawn, latents, monkeypatch)
+
+
+def recogniser_on(drawn, latents, monkeypatch):
+    """Settings → a small recogniser's trainee."""
     monkeypatch.setattr(identity_loss, "read_encoder", lambda path: encoder())
     monkeypatch.setattr(identity_loss, "networks_of", lambda path, device: networks())
     settings = identity_loss.RecogniserSettings(
@@ -78,6 +85,20 @@ def test_half_is_told_from_noise_and_half_is_noisy(trainee, monkeypatch):
     noisy = add_noise(everybody[:3], torch.randn(3, 4, 16, 16), times)
     words = one.networks.text_encoder(torch.from_numpy(one.set.tokens[:3].astype(np.int64))).last_hidden_state
     assert torch.equal(told, take_noise(noisy, one.networks.unet(noisy, times, words).sample, times))
+
+
+def test_the_unet_tells_them_with_a_lora_where_one_is_given(trainee, tmp_path):
+    """As the host's UNet does with the same file."""
+    layer = dict(targets(networks().unet))["mid_block.attentions.0.transformer_blocks.0.attn2.to_v"]
+    name = kohya_name("mid_block.attentions.0.transformer_blocks.0.attn2.to_v")
+    torch.manual_seed(2)
+    down, up = torch.randn(4, layer.in_features), torch.randn(layer.out_features, 4)
+    save_weights(tmp_path / "lora.safetensors", {f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up})
+    one, plain, host = trainee(lora=str(tmp_path / "lora.safetensors")), trainee(), networks()
+    x, text = torch.randn(1, 4, 16, 16), torch.randn(1, 77, 32)
+    with torch.no_grad(), applied(host, [(tmp_path / "lora.safetensors", 1.0)]):
+        found, without, wanted = (each(x, 5, text).sample for each in (one.networks.unet, plain.networks.unet, host.unet))
+    assert torch.allclose(found, wanted, atol=1e-4) and not torch.allclose(found, without, atol=1e-3)
 
 
 def test_who_is_tested_is_in_no_lesson(trainee, monkeypatch):
@@ -160,7 +181,7 @@ def test_a_watched_way_is_judged_at_every_step(trainee, first, times):
     """Of a network that knows the picture every step says the same, and is trusted as its noise allows."""
     loss = identity_loss.IdentityLoss(trainee().network, np.array([0, 1, 2]))
     clean = torch.randn(2, 4, 16, 16)
-    found, right = identity_loss.watched(loss, knowing(clean), torch.randn(2, 4, 16, 16), np.array([2, 0]), first)
+    found, right = watch.watched(loss, knowing(clean), torch.randn(2, 4, 16, 16), np.array([2, 0]), first)
     errors, nearest = loss.recogniser.errors(clean, np.array([2, 0]))
     trusted = [float(identity_loss.trust(torch.tensor([time]))) for time in times]
     assert found.item() == pytest.approx(errors.mean().item() * np.mean(trusted), rel=1e-3)
@@ -175,7 +196,7 @@ def test_every_step_of_a_watched_way_is_learnt_from_by_itself(trainee):
     loss = identity_loss.IdentityLoss(trainee().network, np.array([0, 1, 2]))
     noise, rows = torch.randn(2, 4, 16, 16), np.array([2, 0])
     share = torch.full((1, 4, 1, 1), 0.9, requires_grad=True)
-    (found,) = torch.autograd.grad(identity_loss.watched(loss, lambda latents, _: share * latents, noise, rows)[0], share)
+    (found,) = torch.autograd.grad(watch.watched(loss, lambda latents, _: share * latents, noise, rows)[0], share)
     latents, grads = noise, []
     times = (999, 874, 749, 624, 499, 374, 249, 124)
     for now, after in zip(times, (*times[1:], -1), strict=True):
@@ -242,26 +263,29 @@ def test_bad_input(trainee, drawn, tmp_path):
     with pytest.raises(BadInput, match="give --identity or --distil"):
         fact.FactSettings(painted=2)
     seen = np.zeros((24, 144, 64), np.float16)
-    with pytest.raises(BadWeights, match="run the training"):
+    with pytest.raises(BadWeights, match="no recogniser at"):
         identity_loss.IdentityLoss.of(str(tmp_path / "none"), encoder(), open_drawn(drawn), seen)
     save_weights(tmp_path / "other.safetensors", {"trunk": torch.zeros(2)})
     with pytest.raises(BadWeights, match="not a recogniser for this face encoder"):
         identity_loss.IdentityLoss.of(str(tmp_path / "other.safetensors"), encoder(), open_drawn(drawn), seen)
 
 
-@pytest.fixture
-def begun(trainee, drawn, latents, tmp_path):
+@pytest.fixture(scope="module")
+def begun(drawn, latents, tmp_path_factory):
     """Settings of a training that begins with an adapter which says nothing, and a recogniser that has learnt a little."""
-    taught = trainee()
+    folder = tmp_path_factory.mktemp("begun")
+    with pytest.MonkeyPatch.context() as patch:
+        taught = recogniser_on(drawn, latents, patch)()
     for number in range(40):
+        torch.manual_seed(number)
         taught.step(number, np.random.default_rng(number))
-    save_weights(tmp_path / "recogniser.safetensors", taught.weights())
+    save_weights(folder / "recogniser.safetensors", taught.weights())
     torch.manual_seed(3)
     made = fresh.build_adapter(fact.FactSettings(batch=2), networks().unet, encoder())
-    write_adapter(made, tmp_path / "adapter.safetensors", {"resampler_heads": str(made.sizes.resampler.heads)})
+    write_adapter(made, folder / "adapter.safetensors", {"resampler_heads": str(made.sizes.resampler.heads)})
     return fact.FactSettings(
-        steps=12, batch=8, warmup=1, rate=3e-3, ahead=True, resampler=0.0, begin=str(tmp_path / "adapter.safetensors"), muon=0.7, decay=0.5,
-        latents=str(latents), drawn=str(drawn), recogniser=str(tmp_path / "recogniser.safetensors"), drop=0.0, drop_words=0.0, several=0.0,
+        steps=12, batch=8, warmup=1, rate=3e-3, ahead=True, resampler=0.0, begin=str(folder / "adapter.safetensors"), muon=0.7, decay=0.5,
+        latents=str(latents), drawn=str(drawn), recogniser=str(folder / "recogniser.safetensors"), drop=0.0, drop_words=0.0, several=0.0,
     )  # fmt: skip
 
 
@@ -297,10 +321,39 @@ def test_gates_hear_it(gates):
 
 def test_gates_hear_it_along_their_own_way(gates, monkeypatch):
     """Watched while they paint, in three steps here, they learn to paint whom they are shown: from the same noise, by the steps' mean."""
-    monkeypatch.setattr(identity_loss, "WATCHED", 3)
+    monkeypatch.setattr(watch, "WATCHED", 3)
     weak, strong = (heard(gates(identity=weight, painted=3), 6)[:, 1:].mean(axis=1) for weight in (1e-6, 30.0))
     assert strong[0] == pytest.approx(weak[0], rel=1e-5)
     assert strong[-1] < weak[-1] - 0.02 * strong[0]
+
+
+def test_what_is_watched_teaches_how_faces_are_read(gates, monkeypatch):
+    """Every part of a gate has a gradient of it, the maps from face tokens to keys and values too: as by a second way, where each face is
+    read anew for every answer.
+    """
+    monkeypatch.setattr(watch, "WATCHED", 2)
+    one = gates(identity=1.0, painted=2)
+    for layer in one.adapter.gates():
+        torch.nn.init.normal_(layer.to_out.weight, std=0.1)
+    batch = one.batches.draw(0, np.random.default_rng(0))
+    words = one.networks.text_encoder(batch.words).last_hidden_state
+
+    def gradients():
+        one.adapter.zero_grad()
+        torch.manual_seed(6)
+        one._watched(batch, words, None, batch.rows[0])[0].backward()
+        return [(layer.linear.weight.grad.clone(), layer.to_qkv.weight.grad.clone()) for layer in one.adapter.gates()]
+
+    found = gradients()
+    monkeypatch.setattr(Injector, "_face", read_anew)
+    for (linear, to_qkv), (linear_anew, to_qkv_anew) in zip(found, gradients(), strict=True):
+        assert linear.abs().max() > 0
+        assert torch.allclose(linear, linear_anew, rtol=1e-3, atol=1e-6) and torch.allclose(to_qkv, to_qkv_anew, rtol=1e-3, atol=1e-6)
+
+
+def read_anew(injector, number, site, call, x):
+    """Keys and values of the faces of this call's rows, by their tokens."""
+    return injector.layers[site].face_keys_values(injector.persons[number].stack[list(call.rows)], injector.heads)
 
 
 def test_what_is_watched_is_what_a_host_would_paint(gates):
@@ -329,5 +382,5 @@ def test_what_is_watched_is_what_a_host_would_paint(gates):
         found, _, _ = one._watched(batch, words, None, rows)
         torch.manual_seed(6)
         first = 999 - int(torch.randint(125, ()))
-        wanted, _ = identity_loss.watched(one.identity, tell, torch.randn(2, 4, 16, 16), rows[:2, 0], first)
+        wanted, _ = watch.watched(one.identity, tell, torch.randn(2, 4, 16, 16), rows[:2, 0], first)
     assert found.item() == pytest.approx(wanted.item(), rel=1e-3)

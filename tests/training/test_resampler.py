@@ -118,7 +118,7 @@ def test_bad_input(trainee, drawn):
         trainee(drawn="")
     with pytest.raises(BadInput, match="too few people"):
         trainee(tested=6)
-    with pytest.raises(BadInput, match="with --begin"):
+    with pytest.raises(BadInput, match="learnt by --begin or --resampler-from"):
         fact.FactSettings(resampler=0.0)
 
 
