@@ -197,7 +197,7 @@ def test_loras_and_controlnets_learn_from_sets(folder, tmp_path):
     styles[drawn_so] = ALL_STYLES.index("blueprint")
     np.save(blueprints / "styles.npy", styles)
     settings = style_lora.StyleSettings(style="blueprint", drawn=str(blueprints), batch=40, device="cpu", rank=2)
-    pictures, tokens, heads = style_lora.StyleTrainee(settings, CPU, networks())._batch(np.random.default_rng(0))
+    pictures, tokens, heads, _ = style_lora.StyleTrainee(settings, CPU, networks())._batch(np.random.default_rng(0))
     rows = [next(row for row in range(160) if np.array_equal(kept.pictures[row], one)) for one in pictures]
     assert set(rows) == set(drawn_so) and np.array_equal(tokens, kept.tokens[rows]), "pictures of that style alone, each with its caption"
     assert np.array_equal(heads, kept.heads[rows])

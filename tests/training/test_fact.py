@@ -142,8 +142,8 @@ def test_a_step_asks_fair_of_all_sites_against_a_second_method():
 def spying(layer, site, entered):
     own = type(layer).increment
 
-    def increment(x, face, weight):
-        found = own(layer, x, face, weight)
+    def increment(x, face, weight, bias):
+        found = own(layer, x, face, weight, bias)
         entered[site] = found.detach()
         return found
 
