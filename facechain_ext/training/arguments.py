@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from facechain_ext.errors import BadInput
-from facechain_ext.training.checkpoint import CHECKPOINT, ENCODER, default_folder, trained
+from facechain_ext.training.checkpoint import ADAPTER, CHECKPOINT, ENCODER, default_folder, trained
 
 Settings = TypeVar("Settings")
 PACE = {"steps", "log_every", "sheet_every", "save_seconds", "device", "threads", "narrow", "last"}
@@ -38,6 +38,11 @@ def checkpoint_option() -> Any:
 def encoder_option() -> Any:
     """The face encoder that looks."""
     return option("", "face encoder; empty: the one train-encoder trained here, else the product's", source=("encoder", ENCODER))
+
+
+def adapter_option(words: str) -> Any:
+    """An adapter, and what for."""
+    return option("", f"{words}; empty: the one train-fact trained here, else the product's", source=("fact", ADAPTER))
 
 
 @dataclass(frozen=True, kw_only=True)

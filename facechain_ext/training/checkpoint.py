@@ -20,8 +20,8 @@ from facechain_ext.errors import BadInput, BadWeights, CannotWrite
 
 STATE = "state.pt"
 WEIGHTS = "weights.safetensors"
-CHECKPOINT, ENCODER = "checkpoint.safetensors", "encoder.safetensors"
-"""Of export-base and of train-encoder."""
+CHECKPOINT, ENCODER, ADAPTER = "checkpoint.safetensors", "encoder.safetensors", "adapter.safetensors"
+"""Of export-base, of train-encoder and of train-fact."""
 
 
 def default_folder(name: str) -> Path:

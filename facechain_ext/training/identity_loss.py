@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from facechain_ext.demo.architecture import VAE
 from facechain_ext.engine.checkpoints import read_encoder
 from facechain_ext.engine.encoder import FaceEncoder
 from facechain_ext.errors import BadInput, BadWeights
+from facechain_ext.hosts.standalone.loras import applied
 from facechain_ext.training.arguments import Common, checkpoint_option, encoder_option, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import default_folder, fill, given_or_trained, load_weights
@@ -30,7 +32,6 @@ from facechain_ext.training.encoder import FINISHED as ENCODER
 from facechain_ext.training.frozen import finish, networks_of
 from facechain_ext.training.latents import HEIGHT, check_drawn, open_set
 from facechain_ext.training.loop import train
-from facechain_ext.training.low_rank import merge
 from facechain_ext.training.noise import ALPHAS, STEPS, add_noise, take_noise
 from facechain_ext.training.resampler import Lessons, look_ahead, means_of, whose
 
@@ -148,8 +149,9 @@ class RecogniserTrainee:
         check_drawn(self.set, drawn.folder)
         everybody = whose(drawn)
         self.networks = networks_of(settings.checkpoint, device)
+        self.at_work = ExitStack()  # as long as this learns
         if settings.lora:
-            merge(self.networks.unet, Path(settings.lora))
+            self.at_work.enter_context(applied(self.networks, [(Path(settings.lora), 1.0)]))
         encoder = read_encoder(given_or_trained(settings.encoder, "encoder", ENCODER)).to(device)
         self.whose = everybody[: self.set.done]
         self.learnt = int((self.whose < self.whose.max() + 1 - settings.tested).sum())

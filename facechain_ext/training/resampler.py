@@ -25,7 +25,7 @@ from facechain_ext.engine.encoder import FaceEncoder
 from facechain_ext.engine.identity import to_input
 from facechain_ext.errors import BadInput
 from facechain_ext.log import log
-from facechain_ext.training.arguments import Common, encoder_option, identity_of, option, parse, speak
+from facechain_ext.training.arguments import Common, adapter_option, encoder_option, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
 from facechain_ext.training.checkpoint import given_or_trained, save_array
 from facechain_ext.training.device import choose_device, fused, optimise, pace_of, rate_at, send
@@ -114,10 +114,7 @@ class ResamplerSettings(Common):
     """Settings of a resampler's lessons."""
 
     batch: int = option(64, "faces per step", lowest=1)
-    begin: str = option(
-        "", "adapter whose resampler is taught, its gates stay; empty: the one train-fact trained here, else the product's",
-        source=("fact", FINISHED),
-    )  # fmt: skip
+    begin: str = adapter_option("adapter whose resampler is taught, its gates stay")
     encoder: str = encoder_option()
     drawn: str = option("", "folder of draw-people with single people")
     muon: float = option(0.7, "size of Muon's steps in multiples of the rate (AdamW's are 0.2) for the resampler's matrices")

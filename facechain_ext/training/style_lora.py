@@ -27,15 +27,14 @@ from facechain_ext.engine.injection import attach
 from facechain_ext.engine.sites import find_sites
 from facechain_ext.errors import BadInput
 from facechain_ext.hosts.standalone.checkpoint import Networks
-from facechain_ext.training.arguments import Common, checkpoint_option, encoder_option, identity_of, option, parse, speak
+from facechain_ext.training.arguments import Common, adapter_option, checkpoint_option, encoder_option, identity_of, option, parse, speak
 from facechain_ext.training.average import Average
 from facechain_ext.training.batch import Variants
-from facechain_ext.training.checkpoint import CHECKPOINT, given_or_trained
+from facechain_ext.training.checkpoint import ADAPTER, CHECKPOINT, given_or_trained
 from facechain_ext.training.device import choose_device, fused, lay_out, optimise, pace_of, rate_at, send
 from facechain_ext.training.drawn import DrawnSet, check_alone, head_cells, open_drawn
 from facechain_ext.training.encoder import FINISHED as ENCODER
 from facechain_ext.training.encoder import head_crop
-from facechain_ext.training.fact import FINISHED as ADAPTER
 from facechain_ext.training.fresh import read_fitting
 from facechain_ext.training.frozen import Frozen, captions_of, finish, listed, networks_of, noise_error, squared, without_words
 from facechain_ext.training.identity_loss import IdentityLoss, recogniser_file
@@ -74,10 +73,7 @@ class StyleSettings(Common):
     strength: float = option(1.0, "how strongly the finished file works, in multiples of what was learnt: its alpha by its rank")
     begin: str = option("", "LoRA to begin with, of the same layers and rank; empty: a fresh one")
     identity: float = option(0.0, "with --drawn: weight of the identity loss, on pictures of people that the model itself paints; 0: none")
-    adapter: str = option(
-        "", "for --identity: adapter that says who is in them; empty: the one train-fact trained here, else the product's",
-        source=("fact", ADAPTER),
-    )  # fmt: skip
+    adapter: str = adapter_option("for --identity: adapter that says who is in them")
     encoder: str = encoder_option()
     recogniser: str = option("", "for --identity: what train-recogniser trained, on this style; empty: the one trained here")
     painted: int = option(8, "for --identity: how many of a step's captions are painted; all, where there are no more", lowest=1)

@@ -169,10 +169,9 @@ def info_of(request: Request, adapter: Any, met: dict[int, Any]) -> dict[str, st
 
     persons = {PERSON_KEY.format(one.number): person_info(one.options, met[one.number].identity.photos) for one in request.persons}
     encoder = next((one.identity.encoder for one in met.values()), "")
-    persons |= weigh_pair(adapter, max((len(one.identity.photos) for one in met.values()), default=0))
-    return {**persons, "FaceChain adapter": f"{adapter.name} [{adapter.fingerprint}]", "FaceChain encoder": encoder} | panel_info(
-        request.panel
-    )
+    networks = {"FaceChain adapter": f"{adapter.name} [{adapter.fingerprint}]", "FaceChain encoder": encoder}
+    weigh = weigh_pair(adapter, max((len(one.identity.photos) for one in met.values()), default=0))
+    return {**persons, **networks, **weigh, **panel_info(request.panel)}
 
 
 @contextmanager

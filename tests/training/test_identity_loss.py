@@ -14,7 +14,6 @@ from facechain_ext.engine.checkpoints import write_adapter
 from facechain_ext.engine.injection import Call, Injector, attach
 from facechain_ext.engine.sites import LEVELS
 from facechain_ext.errors import BadInput, BadWeights
-from facechain_ext.hosts.standalone.loras import applied
 from facechain_ext.training import fact, fresh, identity_loss, watch
 from facechain_ext.training.batch import Variants
 from facechain_ext.training.checkpoint import save_weights
@@ -88,16 +87,17 @@ def test_half_is_told_from_noise_and_half_is_noisy(trainee, monkeypatch):
 
 
 def test_the_unet_tells_them_with_a_lora_where_one_is_given(trainee, tmp_path):
-    """As the host's UNet does with the same file."""
+    """As a UNet into whose matrix the file's two are multiplied."""
     layer = dict(targets(networks().unet))["mid_block.attentions.0.transformer_blocks.0.attn2.to_v"]
     name = kohya_name("mid_block.attentions.0.transformer_blocks.0.attn2.to_v")
     torch.manual_seed(2)
     down, up = torch.randn(4, layer.in_features), torch.randn(layer.out_features, 4)
     save_weights(tmp_path / "lora.safetensors", {f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up})
-    one, plain, host = trainee(lora=str(tmp_path / "lora.safetensors")), trainee(), networks()
+    one, plain, other = trainee(lora=str(tmp_path / "lora.safetensors")), trainee(), networks()
     x, text = torch.randn(1, 4, 16, 16), torch.randn(1, 77, 32)
-    with torch.no_grad(), applied(host, [(tmp_path / "lora.safetensors", 1.0)]):
-        found, without, wanted = (each(x, 5, text).sample for each in (one.networks.unet, plain.networks.unet, host.unet))
+    with torch.no_grad():
+        dict(targets(other.unet))["mid_block.attentions.0.transformer_blocks.0.attn2.to_v"].weight += up @ down
+        found, without, wanted = (each(x, 5, text).sample for each in (one.networks.unet, plain.networks.unet, other.unet))
     assert torch.allclose(found, wanted, atol=1e-4) and not torch.allclose(found, without, atol=1e-3)
 
 
