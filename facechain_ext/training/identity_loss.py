@@ -33,6 +33,7 @@ from facechain_ext.training.frozen import finish, networks_of
 from facechain_ext.training.latents import HEIGHT, check_drawn, open_set
 from facechain_ext.training.loop import train
 from facechain_ext.training.noise import ALPHAS, STEPS, add_noise, take_noise
+from facechain_ext.training.people import ALL_STYLES
 from facechain_ext.training.resampler import Lessons, look_ahead, means_of, whose
 
 NAME, SUMMARY = "train-recogniser", "Teach a small network whose face latents show, for an identity loss."
@@ -133,6 +134,7 @@ class RecogniserSettings(Common):
     drawn: str = option("", "folder of draw-people with single people")
     latents: str = option("", "folder of encode-pictures with latents of the same")
     lora: str = option("", "style LoRA that the UNet tells them with; empty: none")
+    style: str = option("", "learn by pictures in this drawing style alone; empty: by all", ("", *ALL_STYLES))
     noise: float = option(0.9, "most noise left in latents, in their own deviations")
     tested: int = option(200, "people kept out, for the test at every sample sheet; 0: none", lowest=0)
 
@@ -154,8 +156,12 @@ class RecogniserTrainee:
             self.at_work.enter_context(applied(self.networks, [(Path(settings.lora), 1.0)]))
         encoder = read_encoder(given_or_trained(settings.encoder, "encoder", ENCODER)).to(device)
         self.whose = everybody[: self.set.done]
-        self.learnt = int((self.whose < self.whose.max() + 1 - settings.tested).sum())
-        if not self.learnt:
+        of_style = drawn.styles[: self.set.done] == ALL_STYLES.index(settings.style) if settings.style else np.ones(self.set.done, bool)
+        if not of_style.any():
+            raise BadInput(f"{settings.drawn} has no pictures in the style {settings.style}: draw them with `draw-people --styles`.")
+        learnt = self.whose < self.whose.max() + 1 - settings.tested
+        self.learnt, self.kept_out = np.flatnonzero(of_style & learnt), np.flatnonzero(of_style & ~learnt)
+        if not len(self.learnt):
             raise BadInput(f"{settings.latents} has too few people to keep {settings.tested} for the test: encode more, or test fewer.")
         seen = look_ahead(encoder, drawn, autocast=settings.autocast)
         self.network = LatentRecogniser(means_of(encoder, seen, everybody)).to(device)
@@ -214,7 +220,7 @@ class RecogniserTrainee:
         """No picture: of latents of people kept out, how many are nearest to their own embedding among everybody's."""
         if not self.settings.tested:
             return
-        rows = np.arange(self.learnt, len(self.whose), 2)
+        rows = self.kept_out[::2]
         network = LatentRecogniser(self.network.lessons.people).to(self.device)
         network.load_state_dict(self.average.of("recogniser"))
         self.unseen = float(network.eval().errors(self._latents(rows), self.whose[rows])[1].float().mean())

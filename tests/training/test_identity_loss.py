@@ -21,6 +21,7 @@ from facechain_ext.training.drawn import DrawnSettings, draw_set, open_drawn
 from facechain_ext.training.latents import open_set
 from facechain_ext.training.low_rank import kohya_name, targets
 from facechain_ext.training.noise import ALPHAS, add_noise, take_noise
+from facechain_ext.training.people import ALL_STYLES
 from facechain_ext.training.subjects import StoredPeople
 from tests.training.fact_cases import encoder, networks, write_latents
 
@@ -114,9 +115,28 @@ def test_who_is_tested_is_in_no_lesson(trainee, monkeypatch):
     assert asked[-1] == {4, 5} and 0 <= one.unseen <= 1
 
 
+def test_one_style_may_be_all_that_is_looked_at(trainee, drawn, monkeypatch):
+    """In lessons and in the test; everybody's mean is still that of all their pictures."""
+    styles = open_drawn(drawn).styles
+    style, count = ALL_STYLES[styles[0]], int((styles[:16] == styles[0]).sum())
+    assert 0 < count < 16, "other styles are there to be left out"
+    one, asked, latents = trainee(style=style), [], identity_loss.RecogniserTrainee._latents
+    monkeypatch.setattr(
+        identity_loss.RecogniserTrainee, "_latents", lambda self, rows: asked.append(set(rows.tolist())) or latents(self, rows)
+    )
+    for number in range(8):
+        one.step(number, np.random.default_rng(number))
+    assert set().union(*asked) == set(np.flatnonzero(styles[:16] == styles[0]).tolist())
+    one.sheet()
+    assert asked[-1] <= set((16 + np.flatnonzero(styles[16:24] == styles[0])).tolist())
+    assert torch.equal(one.network.lessons.people, trainee().network.lessons.people)
+    with pytest.raises(BadInput, match="no pictures in the style woodcut"):
+        trainee(style="woodcut")
+
+
 def test_all_may_be_taught_and_nobody_tested(trainee):
     one = trainee(tested=0)
-    assert one.learnt == 24
+    assert len(one.learnt) == 24
     one.sheet()
     assert one.unseen == 0.0
 
