@@ -29,13 +29,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """A process of tests per core, four at most, for each takes a gigabyte and more; none for a single file, which stays together.
+    """A process of tests per core and one more, for a browser is waited for as often as not; four at most, for each takes a gigabyte and
+    more; none for a single file, which stays together.
 
     And none for live tests: they share one WebUI.
     """
     files = {argument.split("::")[0] for argument in config.args}
     alone = config.getoption("--live") or (len(files) == 1 and Path(files.pop()).is_file())
-    return 0 if alone else min(4, os.cpu_count() or 1)
+    return 0 if alone else min(4, (os.cpu_count() or 1) + 1)
 
 
 def pytest_configure(config: pytest.Config) -> None:

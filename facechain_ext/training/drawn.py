@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -50,7 +51,7 @@ class DrawnSettings(Limited):
     people: int = option(1, "people in a picture, side by side", lowest=1, highest=MOST)
     styles: str = option("", f"drawing styles, joined by commas, of {' '.join(ALL_STYLES)}; empty: those of the base model")
     seed: int = option(0, "all randomness comes from it", lowest=0)
-    workers: int = option(0, "processes; 0: one for each core", lowest=0)
+    workers: int = option(0, "processes; 0: one for each core, 1: none but this", lowest=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -126,15 +127,25 @@ def draw_set(settings: DrawnSettings, folder: Path) -> None:
     begun, first, workers = time.monotonic(), done, settings.workers or os.cpu_count() or 1
     chunks = [(start, min(start + CHUNK, count)) for start in range(done, count, CHUNK)]
     tokens = np.lib.format.open_memmap(folder / "tokens.npy", "r+")
-    # Started afresh, not forked: torch's threads do not survive a fork.
-    with ProcessPoolExecutor(workers, get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
-        for (start, stop), said in zip(chunks, pool.map(partial(_fill, settings, folder), chunks), strict=True):
+    with _spread(workers) as spread:
+        for (start, stop), said in zip(chunks, spread(partial(_fill, settings, folder), chunks), strict=True):
             tokens[start:stop] = tokens_of(said)
             done = stop
             if stop % (CHUNK * NOTED) == 0 or stop == count:
                 tokens.flush()
                 _note(folder, settings, done)
                 log.info("%d of %d pictures, %.0f a second", done, count, (done - first) / (time.monotonic() - begun))
+
+
+@contextmanager
+def _spread(workers: int) -> Iterator[Callable[..., Iterable[Any]]]:
+    """`map`, by several processes where there are to be several."""
+    if workers == 1:
+        yield map
+        return
+    # Started afresh, not forked: torch's threads do not survive a fork.
+    with ProcessPoolExecutor(workers, get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
+        yield pool.map
 
 
 def _fill(settings: DrawnSettings, folder: Path, chunk: tuple[int, int]) -> list[str]:

@@ -50,6 +50,12 @@ def encoded(where, **more):
     return LatentSet(latents=rows, heads=where.heads, tokens=where.tokens, done=where.done, people=where.people, **told)
 
 
+def test_several_processes_draw_the_same(folder, tmp_path):
+    draw_set(replace(PAIRS, workers=2), tmp_path / "pairs")
+    for file in (folder / "pairs").glob("*.npy"):
+        assert (tmp_path / "pairs" / file.name).read_bytes() == file.read_bytes(), file.name
+
+
 def test_a_row_is_the_picture_of_its_own_randomness(folder):
     kept = open_drawn(folder / "singles")
     assert kept.done == 160 and kept.pictures.shape == (160, 128, 128, 3)
@@ -76,25 +82,12 @@ def test_pictures_of_two_show_two_of_the_same_people(folder):
 def test_an_interrupted_set_is_continued_as_if_it_had_not_been(folder, tmp_path, monkeypatch):
     whole, fill = open_drawn(folder / "singles"), drawn._fill
 
-    class Here:
-        """A pool that draws in this process, and breaks off after its first chunk."""
+    def broken_off(settings, where, chunk):
+        if chunk[0] and not going_on:
+            raise KeyboardInterrupt
+        return fill(settings, where, chunk)
 
-        def __init__(self, *_):
-            pass
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-        def map(self, _function, chunks):
-            for chunk in chunks:
-                if chunk[0] and not going_on:
-                    raise KeyboardInterrupt
-                yield fill(SINGLES, tmp_path / "set", chunk)
-
-    monkeypatch.setattr(drawn, "ProcessPoolExecutor", Here)
+    monkeypatch.setattr(drawn, "_fill", broken_off)
     monkeypatch.setattr(drawn, "NOTED", 1)
     going_on = False
     with pytest.raises(KeyboardInterrupt):

@@ -334,7 +334,7 @@ def heard(one, steps):
 
 def test_gates_hear_it(gates):
     """Told of the same batch with the loss alone, gates learn to paint pictures in which the recogniser sees who it is."""
-    weak, strong = (heard(gates(identity=weight), 12)[:, 0] for weight in (1e-6, 30.0))
+    weak, strong = (heard(gates(identity=weight), 7)[:, 0] for weight in (1e-6, 30.0))
     assert strong[0] == pytest.approx(weak[0], rel=1e-5), "the same batch, the same adapter"
     assert strong[-1] < weak[-1] - 0.02 * strong[0]
 
@@ -342,7 +342,7 @@ def test_gates_hear_it(gates):
 def test_gates_hear_it_along_their_own_way(gates, monkeypatch):
     """Watched while they paint, in three steps here, they learn to paint whom they are shown: from the same noise, by the steps' mean."""
     monkeypatch.setattr(watch, "WATCHED", 3)
-    weak, strong = (heard(gates(identity=weight, painted=3), 6)[:, 1:].mean(axis=1) for weight in (1e-6, 30.0))
+    weak, strong = (heard(gates(identity=weight, painted=3), 3)[:, 1:].mean(axis=1) for weight in (1e-6, 30.0))
     assert strong[0] == pytest.approx(weak[0], rel=1e-5)
     assert strong[-1] < weak[-1] - 0.02 * strong[0]
 
