@@ -46,7 +46,7 @@ def test_of_real_renders_a_probe_sees_looks_and_whose():
     """Of people nobody was trained with: far more of their own looks than of the next person's."""
     judge = read_judge()
     before = {key: value.clone() for key, value in judge.state_dict().items()}
-    probe = fit(judge, 1_200)
+    probe = fit(judge, 600)
     assert all(torch.equal(value, before[key]) for key, value in judge.state_dict().items())
     numbers = list(TESTED[:80])
     views = np.stack([view(picture(number, np.random.default_rng((8, number))).picture) for number in numbers])
