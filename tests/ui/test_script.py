@@ -84,6 +84,20 @@ def test_the_entry_shows_one_script_and_not_its_base(host):
     assert [one.__name__ for one in found] == ["FaceChain"]
 
 
+@pytest.mark.parametrize(("photos", "as_one", "said"), [(2, True, {"FaceChain photos weigh": "as one"}), (1, True, {}), (2, False, {})])
+def test_the_info_text_says_where_several_photos_weigh_as_one(host, photos, as_one, said):
+    """Where any of the persons has several."""
+    from facechain_ext.ui.request import PanelOptions
+    from facechain_ext.ui.script import info_of
+
+    met = {
+        number: SimpleNamespace(identity=SimpleNamespace(photos=("ab12",) * count, encoder="E")) for number, count in ((1, 1), (2, photos))
+    }
+    request = SimpleNamespace(persons=(), panel=PanelOptions())
+    adapter = SimpleNamespace(name="fact", fingerprint="1234", as_one=as_one)
+    assert info_of(request, adapter, met) == {"FaceChain adapter": "fact [1234]", "FaceChain encoder": "E", **said}
+
+
 START = """
 import sys
 sys.path.insert(0, sys.argv[1])
