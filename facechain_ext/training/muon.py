@@ -98,15 +98,17 @@ class MuonAndAdamW(Several):
     """Muon for the matrices of hidden layers, AdamW for everything else. Both take weights or groups of them."""
 
     def __init__(self, hidden: Iterable[Any], others: Iterable[Any], lr: float, size: float, fused: bool, exact: bool = False) -> None:
-        rest = torch.optim.AdamW(list(others), lr=lr, betas=(0.9, 0.99), weight_decay=0.01, fused=fused)
-        super().__init__(Muon(hidden, lr, size, exact=exact), rest)
+        self.named: dict[str, Any] = {"muon": Muon(hidden, lr, size, exact=exact)}
+        if rest := list(others):  # where matrices alone learn, there is nothing else
+            self.named["adamw"] = torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.99), weight_decay=0.01, fused=fused)
+        super().__init__(*self.named.values())
 
     def state_dict(self) -> dict[str, Any]:
-        return {"muon": self.parts[0].state_dict(), "adamw": self.parts[1].state_dict()}
+        return {name: part.state_dict() for name, part in self.named.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.parts[0].load_state_dict(state["muon"])
-        self.parts[1].load_state_dict(state["adamw"])
+        for name, part in self.named.items():
+            part.load_state_dict(state[name])
 
 
 def muon_and_adamw(

@@ -424,12 +424,12 @@ def test_a_finished_adapter_can_be_begun_with(tmp_path):
 
 @pytest.mark.parametrize("parallel", [False, True])
 def test_a_fresh_adapter_may_take_a_resampler_that_has_learnt(tmp_path, parallel):
-    """Whose layers begin silent: the model is untouched, and only they learn."""
+    """Whose layers begin silent: the model is untouched, and only they learn; parallel ones are matrices alone, which are all Muon's."""
     other = trainee(rate=1e-2)
     other.step(0, np.random.default_rng(0))
     other.adapter.looks, other.adapter.as_one = 1 if parallel else 5, not parallel
     write_adapter(other.averaged(), tmp_path / "a.safetensors")
-    one = trainee(resampler_from=str(tmp_path / "a.safetensors"), resampler=0.0, parallel=parallel, rate=1e-2)
+    one = trainee(resampler_from=str(tmp_path / "a.safetensors"), resampler=0.0, parallel=parallel, rate=1e-2, muon=0.5)
     kept = {key: value.clone() for key, value in one.adapter.resampler.state_dict().items()}
     assert_equal(kept, dict(other.averaged().resampler.state_dict()))
     assert one.adapter.looks == other.adapter.looks and (parallel or one.adapter.as_one)

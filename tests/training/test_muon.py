@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -64,3 +66,22 @@ def test_norms_words_and_outer_layers_are_left_to_adamw() -> None:
     both = muon_and_adamw((network,), ("conv_in",), 1e-3, 0.2, fused=False)
     assert [weight.shape for weight in both.parts[0].param_groups[0]["params"]] == [(8, 8, 3, 3)]
     assert len(both.parts[1].param_groups[0]["params"]) == 5  # conv_in's two, conv's bias, the norm's two
+
+
+def test_where_matrices_alone_learn_muon_has_them_all() -> None:
+    """As many steps by one that took up the other's state halfway are the same."""
+    torch.manual_seed(1)
+    first, second = nn.Linear(6, 4, bias=False), nn.Linear(6, 4, bias=False)
+    second.load_state_dict(first.state_dict())
+    one, other = (muon_and_adamw((network,), (), 1e-2, 0.2, fused=False, exact=True) for network in (first, second))
+    assert len(one.parts) == 1
+    for step in range(4):
+        if step == 2:
+            other = muon_and_adamw((second,), (), 1e-2, 0.2, fused=False, exact=True)
+            other.load_state_dict(copy.deepcopy(one.state_dict()))
+            second.load_state_dict(first.state_dict())
+        for network, optimiser in ((first, one), *([(second, other)] if step >= 2 else [])):
+            optimiser.zero_grad()
+            network(torch.arange(6.0)[None] + step).square().sum().backward()
+            optimiser.step()
+    assert torch.equal(first.weight, second.weight)
