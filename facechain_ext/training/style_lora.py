@@ -1,8 +1,9 @@
 """Trains a style LoRA: low-rank changes of a frozen UNet's transformers, from a folder of pictures or a drawn style (FACTS §1.5).
 
 The file is in kohya's format, with alpha = rank unless `--strength` says otherwise, and works in every WebUI. It changes what kohya's
-trainer changes: attention, feed-forward and projections (FACTS §1.5 has attention alone). A style that shows less of who somebody is can
-be watched (`--identity`).
+trainer changes: attention, feed-forward and projections (FACTS §1.5 has attention alone). What an adapter puts into pictures of people is
+not of the style (a blueprint has no colour of skin): told meanwhile who is in its pictures (`--shown`), a LoRA learns to say that in the
+style too. One that shows less of who somebody is can be watched (`--identity`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from facechain_ext.demo.world.caption import STYLE_WORDS
 from facechain_ext.demo.world.traits import EXTRA_STYLES
 from facechain_ext.engine.checkpoints import read_encoder
 from facechain_ext.engine.identity import face_tokens, null_tokens
-from facechain_ext.engine.injection import attach
+from facechain_ext.engine.injection import Call, attach
 from facechain_ext.engine.sites import find_sites
 from facechain_ext.errors import BadInput
 from facechain_ext.hosts.standalone.checkpoint import Networks
@@ -50,6 +52,7 @@ from facechain_ext.training.watch import Guided, first_step, guide, watched
 NAME, SUMMARY = "train-style-lora", "Train a style LoRA on a folder of pictures, or on a drawn style."
 FINISHED = "lora.safetensors"
 NO_ROWS = np.zeros(0, np.int64)
+LATENT = (HEIGHT // 8, HEIGHT // 8)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +75,9 @@ class StyleSettings(Common):
     snr: float = option(0.0, "cap of the signal-to-noise weight (min-SNR); 0: every step of the noise weighs the same")
     strength: float = option(1.0, "how strongly the finished file works, in multiples of what was learnt: its alpha by its rank")
     begin: str = option("", "LoRA to begin with, of the same layers and rank; empty: a fresh one")
+    shown: float = option(0.0, "with --drawn: share of the steps in which the adapter says who is in the pictures", lowest=0.0, highest=1.0)
     identity: float = option(0.0, "with --drawn: weight of the identity loss, on pictures of people that the model itself paints; 0: none")
-    adapter: str = adapter_option("for --identity: adapter that says who is in them")
+    adapter: str = adapter_option("for --shown and --identity: adapter that says who is in pictures")
     encoder: str = encoder_option()
     recogniser: str = option("", "for --identity: what train-recogniser trained, on this style; empty: the one trained here")
     painted: int = option(8, "for --identity: how many of a step's captions are painted; all, where there are no more", lowest=1)
@@ -88,12 +92,13 @@ class StyleSettings(Common):
             raise BadInput("--heads needs to know where heads are, and only drawn pictures tell: give --style, or leave it out.")
         if self.trigger and self.style:
             raise BadInput("--trigger goes before the captions of --data; a drawn style has words of its own: leave it out.")
-        if self.identity and not self.drawn:
-            raise BadInput("--identity needs to know who is who: give --style and --drawn beside it.")
+        if (self.identity or self.shown) and not self.drawn:
+            asked = "--identity" if self.identity else "--shown"
+            raise BadInput(f"{asked} needs to know who is who: give --style and --drawn beside it.")
 
 
-class Likeness:
-    """An adapter that says who is in a picture, and a recogniser that sees it: whether people are still themselves in a style."""
+class Faces:
+    """An adapter that says who is in a picture, by a photo of them as people give it."""
 
     def __init__(self, settings: StyleSettings, device: torch.device, frozen: Frozen, drawn: DrawnSet) -> None:
         check_alone(drawn)
@@ -101,23 +106,36 @@ class Likeness:
         self.encoder = read_encoder(given_or_trained(settings.encoder, "encoder", ENCODER)).to(device)
         self.adapter = read_fitting(given_or_trained(settings.adapter, "fact", ADAPTER), self.encoder).to(device)
         self.adapter.check_fits(find_sites(frozen.networks.unet))
+
+    def of(self, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
+        """Face tokens [B, T, context] of whoever is in rows of the set."""
+        photos = [head_crop(photo_of(person(int(self.drawn.who[row, 0])), rng), rng, True) for row in rows]
+        return face_tokens(self.encoder, self.adapter, send(np.stack(photos), self.device))[0]
+
+    def speaking(self, faces: Tensor) -> AbstractContextManager[Any]:
+        """While it lasts, the UNet is told of each of a batch's pictures whose it is."""
+        each = tuple(range(len(faces)))
+        call = Call(rows=each, pictures=each, progress=0.0, latent=LATENT)
+        return attach(self.frozen.networks.unet, self.adapter, [Variants(stack=faces)], lambda _: call)
+
+
+class Likeness:
+    """A recogniser that sees who is in a picture which the adapter was told of: whether people are still themselves in a style."""
+
+    def __init__(self, settings: StyleSettings, faces: Faces) -> None:
         recogniser_file(settings.recogniser)
-        seen = look_ahead(self.encoder, drawn, autocast=settings.autocast)
-        self.loss = IdentityLoss.of(settings.recogniser, self.encoder, drawn, seen)
-        self.nobody = null_tokens(self.adapter, self.encoder.sizes.tokens).to(device)[None]
+        self.faces = faces
+        seen = look_ahead(faces.encoder, faces.drawn, autocast=settings.autocast)
+        self.loss = IdentityLoss.of(settings.recogniser, faces.encoder, faces.drawn, seen)
+        self.nobody = null_tokens(faces.adapter, faces.encoder.sizes.tokens).to(faces.device)[None]
 
     def unlike(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """The identity loss along the model's own way to pictures with the captions of rows of the set; the share that is right in the end.
-
-        Everybody is shown by a photo as people give them.
-        """
-        photos = [head_crop(photo_of(person(int(self.drawn.who[row, 0])), rng), rng, True) for row in rows]
-        faces, _ = face_tokens(self.encoder, self.adapter, send(np.stack(photos), self.device))
-        words, none = self.frozen.read(self.drawn.tokens[rows]), self.frozen.read(tokens_of([""])).expand(len(rows), -1, -1)
-        latent = (HEIGHT // 8, HEIGHT // 8)
-        guided = Guided(self.frozen.networks.unet, words, none, latent)
-        noise, first = torch.randn((len(rows), 4, *latent), device=self.device), first_step()
-        with attach(self.frozen.networks.unet, self.adapter, [Variants(stack=torch.cat((self.nobody, faces)))], guided.call):
+        """The identity loss along the model's own way to pictures with the captions of rows; the share that is right in the end."""
+        frozen, faces = self.faces.frozen, self.faces.of(rows, rng)
+        words, none = frozen.read(self.faces.drawn.tokens[rows]), frozen.read(tokens_of([""])).expand(len(rows), -1, -1)
+        guided = Guided(frozen.networks.unet, words, none, LATENT)
+        noise, first = torch.randn((len(rows), 4, *LATENT), device=self.faces.device), first_step()
+        with attach(frozen.networks.unet, self.faces.adapter, [Variants(stack=torch.cat((self.nobody, faces)))], guided.call):
             return watched(self.loss, lambda latents, times: guide(*guided(latents, times)), noise, rows, first)
 
 
@@ -145,7 +163,9 @@ class StyleTrainee:
         self.rows = np.flatnonzero(self.drawn.styles[: self.drawn.done] == ALL_STYLES.index(settings.style)) if self.drawn else np.zeros(0)
         if self.drawn and not len(self.rows):
             raise BadInput(f"{settings.drawn} has no pictures in the style {settings.style}: draw them with `draw-people --styles`.")
-        self.likeness = Likeness(settings, device, self.frozen, self.drawn) if settings.identity and self.drawn else None
+        named = self.drawn is not None and bool(settings.shown or settings.identity)
+        self.faces = Faces(settings, device, self.frozen, self.drawn) if named else None
+        self.likeness = Likeness(settings, self.faces) if self.faces and settings.identity else None
 
     def _change(self, name: str) -> Any:
         return lambda _layer, args, output: output + self.at_work[name](args[0])
@@ -155,15 +175,17 @@ class StyleTrainee:
         pictures, tokens, heads, rows = self._batch(rng)
         latents = self.frozen.encode(pictures) * self.frozen.scale
         words = self.frozen.read(without_words(tokens, settings.drop, rng))
+        told = self._told(rows, rng)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.autocast):
             unet = self.frozen.networks.unet
-            loss, error = noise_error(
-                latents,
-                settings.snr,
-                lambda noisy, times: unet(noisy, times, words).sample,
-                self._weight(heads),
-                velocity=settings.velocity,
-            )
+            with told:
+                loss, error = noise_error(
+                    latents,
+                    settings.snr,
+                    lambda noisy, times: unet(noisy, times, words).sample,
+                    self._weight(heads),
+                    velocity=settings.velocity,
+                )
             said = {"error": error.detach()}
             if self.likeness is not None:
                 unlike, seen = self.likeness.unlike(rng.permutation(rows)[: settings.painted], rng)
@@ -171,6 +193,12 @@ class StyleTrainee:
         norm = optimise(loss, self.optimiser, [*self.changes.parameters()], rate_at(number, settings), team=self.team)
         self.average.follow(number)
         return {**said, "gradient": norm}
+
+    def _told(self, rows: np.ndarray, rng: np.random.Generator) -> AbstractContextManager[Any]:
+        """In so many steps as are to know it, the UNet is told who is in a batch's pictures."""
+        if self.faces is None or not self.settings.shown or rng.random() >= self.settings.shown:
+            return nullcontext()
+        return self.faces.speaking(self.faces.of(rows, rng))
 
     def _weight(self, heads: np.ndarray | None) -> Tensor | None:
         """How much cells count [B, 1, h, w], from how much of each is somebody's head, of 255 [B, h, w]."""
@@ -240,7 +268,8 @@ class StyleTrainee:
 
 def stated(settings: StyleSettings) -> dict[str, Any]:
     """What must stay the same when a training goes on; who watches matters only where somebody does, and strength when it ends."""
-    free = {"strength"} | (set() if settings.identity else {"adapter", "encoder", "recogniser", "painted"})
+    free = {"strength"} | (set() if settings.identity else {"recogniser", "painted"})
+    free |= set() if settings.identity or settings.shown else {"adapter", "encoder"}
     return {key: value for key, value in identity_of(settings).items() if key not in free}
 
 

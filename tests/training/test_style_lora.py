@@ -164,8 +164,9 @@ def test_what_is_missing_is_named(tmp_path):
         StyleSettings(style="woodcut", trigger="mystyle")
     with pytest.raises(BadInput, match="--heads needs to know where heads are"):
         StyleSettings(data="x", heads=3.0)
-    with pytest.raises(BadInput, match="--identity needs to know who is who"):
-        StyleSettings(style="woodcut", identity=1.0)
+    for asked in ("identity", "shown"):
+        with pytest.raises(BadInput, match=f"--{asked} needs to know who is who"):
+            StyleSettings(style="woodcut", **{asked: 1.0})
     Image.new("RGB", (64, 64)).save(tmp_path / "0.png")
     (tmp_path / "0.txt").write_bytes("café".encode("latin-1"))
     with pytest.raises(BadInput, match=r"0\.txt cannot be read: save it as text in UTF-8"):
@@ -215,14 +216,14 @@ def test_what_is_watched_is_what_a_host_would_paint(eyes, monkeypatch):
     one = trainee(identity=1.0, rate=1e-2, **eyes)
     one.step(0, np.random.default_rng(0))
     rows = one.rows[:2]
-    likeness, unet, text = one.likeness, one.frozen.networks.unet, one.frozen.read
+    likeness, met, unet, text = one.likeness, one.faces, one.frozen.networks.unet, one.frozen.read
     crops = torch.full((2, 112, 112, 3), 90, dtype=torch.uint8)
-    faces, nobody = face_tokens(encoder(), likeness.adapter, crops)[0], null_tokens(likeness.adapter)[None].expand(2, -1, -1)
-    words, none = text(likeness.drawn.tokens[rows]), text(tokens_of(["", ""]))
+    faces, nobody = face_tokens(encoder(), met.adapter, crops)[0], null_tokens(met.adapter)[None].expand(2, -1, -1)
+    words, none = text(met.drawn.tokens[rows]), text(tokens_of(["", ""]))
     call = Call(rows=(0, 1), pictures=(0, 1), progress=0.0, latent=(16, 16))
 
     def told(shown, said, latents, times):
-        with attach(unet, likeness.adapter, [Variants(stack=shown)], lambda _: call):
+        with attach(unet, met.adapter, [Variants(stack=shown)], lambda _: call):
             return unet(latents, times, said).sample
 
     def tell(latents, times):
@@ -237,13 +238,38 @@ def test_what_is_watched_is_what_a_host_would_paint(eyes, monkeypatch):
     assert found.item() == pytest.approx(wanted.item(), rel=1e-3)
 
 
+def test_the_adapter_says_who_is_in_the_pictures_as_often_as_it_is_told_to(eyes, monkeypatch):
+    """By a second way: the error of a UNet to which the adapter was attached by hand, in steps that are shown, or the plain one's."""
+    grey, errors = np.full((112, 112, 3), 90, np.uint8), {}
+    monkeypatch.setattr(style_lora, "head_crop", lambda drawing, rng, training: grey)
+    for shown in (0.0, 0.5, 1.0):
+        one = trainee(shown=shown, drop=0.0, **eyes)
+        monkeypatch.setattr(style_lora, "optimise", lambda *rest, **more: torch.zeros(()))
+        errors[shown] = []
+        for number in range(6):
+            torch.manual_seed(4)
+            errors[shown].append(float(one.step(number, np.random.default_rng(number))["error"]))
+    first = one._batch(np.random.default_rng(0))
+    latents, words = one.frozen.encode(first[0]) * one.frozen.scale, one.frozen.read(first[1])
+    faces = face_tokens(encoder(), one.faces.adapter, torch.full((2, 112, 112, 3), 90, dtype=torch.uint8))[0]
+    call = Call(rows=(0, 1), pictures=(0, 1), progress=0.0, latent=(16, 16))
+    torch.manual_seed(4)
+    noise, times = torch.randn_like(latents), torch.randint(0, 1000, (2,))
+    with torch.no_grad(), attach(one.frozen.networks.unet, one.faces.adapter, [Variants(stack=faces)], lambda _: call):
+        told = one.frozen.networks.unet(add_noise(latents, noise, times), times, words).sample
+    assert errors[1.0][0] == pytest.approx(float((told - noise).square().mean()), rel=1e-4)
+    told_of = [half == always for half, always in zip(errors[0.5], errors[1.0], strict=True)]
+    plain = [half == never for half, never in zip(errors[0.5], errors[0.0], strict=True)]
+    assert 0 < sum(told_of) < 6 and told_of == [not one for one in plain]
+
+
 def test_a_watched_lora_learns_whom_to_paint_and_nobody_else_does(eyes, monkeypatch):
     """Of one batch, in two steps here, the recogniser's error falls where it is heard; adapter, encoder and recogniser stay."""
     monkeypatch.setattr(watch, "WATCHED", 2)
     said = {}
     for weight in (1e-6, 30.0):
         one = trainee(identity=weight, rate=1e-2, drop=0.0, **eyes)
-        frozen = [*one.likeness.adapter.parameters(), *one.likeness.encoder.parameters(), *one.likeness.loss.recogniser.parameters()]
+        frozen = [*one.faces.adapter.parameters(), *one.faces.encoder.parameters(), *one.likeness.loss.recogniser.parameters()]
         before = [value.clone() for value in frozen]
         said[weight] = []
         for _ in range(5):
@@ -285,6 +311,8 @@ def test_who_watches_need_not_stay_the_same_where_nobody_does():
     assert not {"adapter", "encoder", "recogniser", "painted", "strength"} & style_lora.stated(settings).keys()
     watched_by = StyleSettings(style="woodcut", drawn="d", identity=1.0, adapter="a", encoder="b")
     assert style_lora.stated(watched_by)["adapter"] == "a" and style_lora.stated(watched_by)["encoder"] == "b"
+    shown_by = style_lora.stated(replace(watched_by, identity=0.0, shown=0.5))
+    assert {"adapter", "encoder"} <= shown_by.keys() and not {"recogniser", "painted"} & shown_by.keys()
 
 
 def test_who_watches_is_looked_at_before_anything_slow(eyes, tmp_path, monkeypatch):
