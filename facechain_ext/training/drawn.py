@@ -95,6 +95,13 @@ class DrawnSet:
         first = (person - PAINTED.start) * self.each
         return range(first, min(first + self.each, self.done))
 
+    def rows_in(self, style: str) -> np.ndarray:
+        """The rows in a drawing style. BadInput where there are none."""
+        rows = np.flatnonzero(self.styles[: self.done] == ALL_STYLES.index(style))
+        if not len(rows):
+            raise BadInput(f"{self.folder} has no pictures in the style {style}: draw them with `draw-people --styles`.")
+        return rows
+
     def bodies(self, row: int) -> list[list[tuple[float, float] | None]]:
         """Everybody's joints in a picture, as vision.skeleton draws them."""
         return [[None if np.isnan(x) else (float(x), float(y)) for x, y in one] for one in self.joints[row]]

@@ -156,11 +156,10 @@ class RecogniserTrainee:
             self.at_work.enter_context(applied(self.networks, [(Path(settings.lora), 1.0)]))
         encoder = read_encoder(given_or_trained(settings.encoder, "encoder", ENCODER)).to(device)
         self.whose = everybody[: self.set.done]
-        of_style = drawn.styles[: self.set.done] == ALL_STYLES.index(settings.style) if settings.style else np.ones(self.set.done, bool)
-        if not of_style.any():
-            raise BadInput(f"{settings.drawn} has no pictures in the style {settings.style}: draw them with `draw-people --styles`.")
-        learnt = self.whose < self.whose.max() + 1 - settings.tested
-        self.learnt, self.kept_out = np.flatnonzero(of_style & learnt), np.flatnonzero(of_style & ~learnt)
+        rows = drawn.rows_in(settings.style) if settings.style else np.arange(self.set.done)
+        rows = rows[rows < self.set.done]
+        learnt = self.whose[rows] < self.whose.max() + 1 - settings.tested
+        self.learnt, self.kept_out = rows[learnt], rows[~learnt]
         if not len(self.learnt):
             raise BadInput(f"{settings.latents} has too few people to keep {settings.tested} for the test: encode more, or test fewer.")
         seen = look_ahead(encoder, drawn, autocast=settings.autocast)

@@ -43,7 +43,7 @@ from facechain_ext.training.identity_loss import IdentityLoss, recogniser_file
 from facechain_ext.training.latents import HEIGHT
 from facechain_ext.training.loop import train
 from facechain_ext.training.low_rank import LowRank, kohya_name, take_up, targets
-from facechain_ext.training.people import ALL_STYLES, PAINTED, TESTED, anyone, photo_of, picture
+from facechain_ext.training.people import PAINTED, TESTED, anyone, photo_of, picture
 from facechain_ext.training.resampler import look_ahead
 from facechain_ext.training.team import ALONE, Team, assemble
 from facechain_ext.training.tokens import tokens_of
@@ -160,9 +160,7 @@ class StyleTrainee:
         self.paths = listed(Path(settings.data)) if settings.data else []
         self.tokens = tokens_of(captions_of(self.paths, settings.trigger)) if self.paths else None
         self.drawn = open_drawn(Path(settings.drawn)) if settings.drawn else None
-        self.rows = np.flatnonzero(self.drawn.styles[: self.drawn.done] == ALL_STYLES.index(settings.style)) if self.drawn else np.zeros(0)
-        if self.drawn and not len(self.rows):
-            raise BadInput(f"{settings.drawn} has no pictures in the style {settings.style}: draw them with `draw-people --styles`.")
+        self.rows = self.drawn.rows_in(settings.style) if self.drawn else NO_ROWS
         named = self.drawn is not None and bool(settings.shown or settings.identity)
         self.faces = Faces(settings, device, self.frozen, self.drawn) if named else None
         self.likeness = Likeness(settings, self.faces) if self.faces and settings.identity else None

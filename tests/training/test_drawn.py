@@ -50,8 +50,11 @@ def encoded(where, **more):
     return LatentSet(latents=rows, heads=where.heads, tokens=where.tokens, done=where.done, people=where.people, **told)
 
 
-def test_several_processes_draw_the_same(folder, tmp_path):
+def test_several_processes_draw_the_same(folder, tmp_path, monkeypatch):
+    pools, pool = [], drawn.ProcessPoolExecutor
+    monkeypatch.setattr(drawn, "ProcessPoolExecutor", lambda workers, *given: pools.append(workers) or pool(workers, *given))
     draw_set(replace(PAIRS, workers=2), tmp_path / "pairs")
+    assert pools == [2]
     for file in (folder / "pairs").glob("*.npy"):
         assert (tmp_path / "pairs" / file.name).read_bytes() == file.read_bytes(), file.name
 
