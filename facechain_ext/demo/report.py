@@ -399,9 +399,11 @@ def ablation(bench: Bench, off: Run) -> Iterator[Mapping[str, Any]]:
     """A row per adapter trained otherwise: likeness, prompt, change outside by inside."""
     for name, adapter in bench.others.items():
         made = bench.run(photos=1, adapter=adapter)
+        at = bench.places(made)
         row = {
-            "identity first": bench.likeness(made),
-            "place, median": float(np.median(bench.places(made))),
+            "identity first": float((at == 1).mean()),
+            "place, median": float(np.median(at)),
+            "place, mean of the logarithm": float(np.log(at).mean()),
             "prompt kept": bench.kept(made)["all"],
             "outside by inside": bench.outside(made, off),
         }

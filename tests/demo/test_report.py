@@ -207,6 +207,8 @@ def test_the_files_of_a_report(written):
     assert [one["recipe"] for one in kept["ablation"]] == ["full", "parallel"]
     full = kept["ablation"][0]
     assert full["identity first"] == next(row.value for row in rows if row.name == "identity first, adapter on")
+    first = full["identity first"]
+    assert full["place, mean of the logarithm"] == pytest.approx((1 - first) * np.log(2)), "of two people, whoever is not first is second"
     assert kept["ablation"][1]["outside by inside"] == 0.0, "an untrained parallel adapter changes nothing"
     table = (folder / "out" / "report.md").read_text().splitlines()
     assert sum(line.startswith("| ") for line in table) == len(rows) + 1 + 1 + 2
