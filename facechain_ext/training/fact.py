@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -43,14 +43,14 @@ from facechain_ext.training.frozen import networks_of
 from facechain_ext.training.identity_loss import IdentityLoss
 from facechain_ext.training.latents import HEIGHT
 from facechain_ext.training.loop import train
-from facechain_ext.training.noise import add_noise, coarse_weight, sample, snr_weight, take_noise, velocity_weight, weighed
+from facechain_ext.training.noise import ALPHAS, add_noise, coarse_weight, sample, snr_weight, take_noise, velocity_weight, weighed
 from facechain_ext.training.parallel import ParallelAdapter, attach_parallel, parallel_tensors
 from facechain_ext.training.pixels import to_pictures
 from facechain_ext.training.resampler import look_ahead
 from facechain_ext.training.subjects import Source, StoredPeople, source_of
 from facechain_ext.training.team import ALONE, Team, assemble
 from facechain_ext.training.told import Told
-from facechain_ext.training.watch import GUIDANCE, Guided, first_step, guide, watched
+from facechain_ext.training.watch import GUIDANCE, Guided, Watcher, first_step, guide, unwatched, watched
 
 NAME, SUMMARY = "train-fact", "Train a FACT adapter on a dataset of faces, or on drawn people."
 FINISHED = "adapter.safetensors"
@@ -115,6 +115,9 @@ class FactSettings(Common):
     painted: int = option(
         0, "with --identity or --distil: people per step whom the model itself paints from noise, to be watched; 0: none", lowest=0
     )
+    beside: float = option(
+        0.0, "with --painted: weight of what they differ outside the head from pictures of the same noise without the adapter; 0: not asked"
+    )  # fmt: skip
     distil: float = option(
         0.0, "drawn people: weight of distillation from the model itself, told in words how somebody looks, beside --teacher; 0: none"
     )
@@ -131,6 +134,8 @@ class FactSettings(Common):
             raise BadInput("--identity needs to know who is who: give --drawn and --ahead beside it.")
         if self.painted and not (self.ahead and (self.identity or self.distil)):
             raise BadInput("--painted lets the identity loss or a teacher watch: give --identity or --distil beside it, and --ahead.")
+        if self.beside and not (self.painted and self.identity):
+            raise BadInput("--beside is about pictures that are painted and watched: give --painted and --identity beside it.")
         if self.looks > 1 and self.parallel:
             raise BadInput("--looks is about adapters with gates, --parallel asks for one without: leave one of the two out.")
         if self.as_one and self.parallel:
@@ -144,6 +149,15 @@ class FactSettings(Common):
 
 
 MAY_CHANGE = {"models", "half"}
+
+
+class Watched(NamedTuple):
+    """What is asked of told pictures: whether they are like, what gates change off the head, what a teacher says, what else is changed."""
+
+    unlike: Tensor | float = 0.0
+    strayed: Tensor | float = 0.0
+    taught: Tensor | float = 0.0
+    apart: Tensor | float = 0.0
 
 
 class FactTrainee:
@@ -207,13 +221,16 @@ class FactTrainee:
         plain = F.mse_loss(found.float(), noise, reduction="none").detach()
         told, fair = (self._error(found.float(), noise, batch.head) * self._weight(times)).mean(), outside.mean()
         taught = self._taught(batch, words, looks, noisy, found.float(), times)
-        unlike, strayed, more = self._unlike(batch, words, looks, noisy, found.float(), times)
+        seen = self._unlike(batch, words, looks, noisy, found.float(), times)
         changed = self._changed(batch, words, noisy, found.float(), times)
-        fairly = settings.fair_weight * settings.fair * (fair + strayed)
-        loss = told + fairly + settings.identity * unlike + settings.distil * (taught + more) + settings.hold * changed
+        taught = taught + seen.taught
+        fairly = settings.fair_weight * settings.fair * (fair + seen.strayed)
+        elsewhere = settings.hold * changed + settings.beside * seen.apart
+        loss = told + fairly + settings.identity * seen.unlike + settings.distil * taught + elsewhere
         said = {"error": plain.mean(), "fair": fair.detach(), "gate": self._opening()}
-        watch = {"seen": (settings.painted * settings.identity, self.seen), "strayed": (settings.painted, strayed)}
-        asked = {"known": (settings.identity, self.known), **watch, "taught": (settings.distil, taught + more)}
+        watch = {"seen": (settings.painted * settings.identity, self.seen), "strayed": (settings.painted, seen.strayed)}
+        watch |= {"apart": (settings.beside, seen.apart), "taught": (settings.distil, taught)}
+        asked = {"known": (settings.identity, self.known), **watch}
         asked |= {"changed": (settings.held, changed), "judged": (settings.tested, self.judged)}
         return loss, said | {name: torch.as_tensor(value).detach() for name, (wanted, value) in asked.items() if wanted}
 
@@ -278,28 +295,26 @@ class FactTrainee:
 
     def _unlike(
         self, batch: Batch, words: Tensor, looks: Tensor | None, noisy: Tensor, noise: Tensor, times: Tensor
-    ) -> tuple[Tensor | float, Tensor | float, Tensor | float]:  # fmt: skip
-        """What the identity loss says of told noise; and where it watches, FAIR and the teacher.
+    ) -> Watched:  # fmt: skip
+        """What the identity loss says of told noise; and where it watches, all that is asked along the way.
 
         0 where neither is asked, or where pictures show several people.
         """
         rows, wrong = batch.rows[0], 0.0
         if len(batch.rows) > 1 or rows is None:
-            return 0.0, 0.0, 0.0
+            return Watched()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.autocast):
             if self.identity is not None:
                 wrong, self.known = self.identity(take_noise(noisy, noise, times), times, rows[:, 0], ~batch.faceless)
             if not self.settings.painted:
-                return wrong, 0.0, 0.0
-            more, strayed, taught = self._watched(batch, words, looks, rows)
-            return wrong + more, strayed, taught
+                return Watched(wrong)
+            found = self._watched(batch, words, looks, rows)
+            return found._replace(unlike=wrong + found.unlike)
 
-    def _watched(
-        self, batch: Batch, words: Tensor, looks: Tensor | None, rows: np.ndarray
-    ) -> tuple[Tensor, Tensor, Tensor | float]:  # fmt: skip
-        """The identity loss along the model's own way from noise to pictures of some of the batch's people, with guidance as a host's.
+    def _watched(self, batch: Batch, words: Tensor, looks: Tensor | None, rows: np.ndarray) -> Watched:
+        """What is asked along the model's own way from noise to pictures of some of the batch's people, with guidance as a host's.
 
-        And FAIR and the teacher along it: nobody knows yet where the head will be, so both go by where heads are how often.
+        Nobody knows yet where the head will be, so all but the identity loss go by where heads are how often.
         """
         count = min(self.settings.painted, len(words))
         with torch.no_grad():
@@ -308,7 +323,7 @@ class FactTrainee:
         stack = torch.cat((self._null(self.adapter), self._tokens(self.adapter, *some)))
         latent = (batch.latents.shape[2], batch.latents.shape[3])
         guided = Guided(self.networks.unet, words[:count], none, latent)
-        outside, strayed, taught = Outside(self.usual.expand(count, -1, -1), latent), [], []
+        outside, strayed, taught, apart = Outside(self.usual.expand(count, -1, -1), latent), [], [], []
 
         def tell(latents: Tensor, times: Tensor) -> Tensor:
             without, with_face = guided(latents, times)
@@ -319,10 +334,28 @@ class FactTrainee:
                 taught.append((self._error(with_face, wanted, self.usual) * ~batch.wordless[:count]).mean())
             return guide(without, with_face)
 
-        first = first_step()
+        first, noise = first_step(), torch.randn_like(batch.latents[:count])
         with self._attach(self.adapter, [Variants(stack=stack)], guided.call, outside), self._teaching(some, latent) as teach:
-            wrong, self.seen = watched(self.identity, tell, torch.randn_like(batch.latents[:count]), rows[:count, 0], first)
-        return wrong, torch.stack(strayed).mean(), torch.stack(taught).mean() if taught else 0.0
+            watcher: Watcher | None = self.identity
+            if self.identity is not None and self.settings.beside:
+                watcher = self._compared(self.identity, unwatched(guided.alone, noise, first), apart)
+            wrong, self.seen = watched(watcher, tell, noise, rows[:count, 0], first)
+        return Watched(wrong, *(torch.stack(each).mean() if each else 0.0 for each in (strayed, taught, apart)))
+
+    def _compared(self, identity: IdentityLoss, alone: Sequence[Tensor], apart: list[Tensor]) -> Watcher:
+        """The identity loss, which notes how far the pictures of every step are from those without the adapter."""
+
+        def judge(clean: Tensor, times: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+            apart.append(self._apart(clean, alone[len(apart)], times).mean())
+            return identity(clean, times, *rest)
+
+        return judge
+
+    def _apart(self, clean: Tensor, alone: Tensor, times: Tensor) -> Tensor:
+        """How far told pictures are from others outside the usual place of heads, weighed as the noise they were told by is [B]."""
+        alpha = ALPHAS.to(times.device)[times]
+        free = 1 - F.adaptive_avg_pool2d(self.usual[:, None], clean.shape[2:])
+        return weighed(clean, alone, free) * self._weight(times) * alpha / (1 - alpha)
 
     def _teaching(self, faces: tuple[Tensor, np.ndarray], latent: tuple[int, int]) -> AbstractContextManager[Tell | None]:
         """The teacher, told of these faces; nothing where there is none."""

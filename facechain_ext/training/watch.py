@@ -14,7 +14,10 @@ from facechain_ext.training.noise import STEPS, ddim
 if TYPE_CHECKING:
     import numpy as np
 
-    from facechain_ext.training.identity_loss import IdentityLoss
+Tell = Callable[[Tensor, Tensor], Tensor]
+"""Guided noise from latents [B, 4, h, w] and times [B]."""
+Watcher = Callable[[Tensor, Tensor, "np.ndarray", Tensor], tuple[Tensor, Tensor]]
+"""Asked of every step's told pictures as an IdentityLoss is."""
 
 WATCHED = 8
 """Steps of a painting that is watched."""
@@ -50,6 +53,12 @@ class Guided:
         finally:
             self.shown = ()
 
+    @torch.no_grad()
+    def alone(self, latents: Tensor, times: Tensor) -> Tensor:
+        """Guided noise without the adapter, from the same [B, 4, h, w] and [B]; not learnt through."""
+        both = self.unet(torch.cat((latents, latents)), torch.cat((times, times)), torch.cat((self.none, self.words)))
+        return guide(*both.sample.float().chunk(2))
+
 
 def guide(without: Tensor, with_face: Tensor) -> Tensor:
     """Noise told with guidance."""
@@ -61,19 +70,32 @@ def first_step() -> int:
     return STEPS - 1 - int(torch.randint(STEPS // WATCHED, ()))
 
 
-def watched(
-    loss: IdentityLoss | None, tell: Callable[[Tensor, Tensor], Tensor], noise: Tensor, rows: np.ndarray, first: int = STEPS - 1
-) -> tuple[Tensor, Tensor]:
+def way_from(first: int) -> list[tuple[int, int]]:
+    """The steps of a watched way, all as far apart, each with the one after it; -1 after the last."""
+    way = range(first, -1, -(STEPS // WATCHED))[:WATCHED]
+    return list(zip(way, (*way[1:], -1), strict=True))
+
+
+@torch.no_grad()
+def unwatched(tell: Tell, noise: Tensor, first: int) -> list[Tensor]:
+    """The pictures that told noise stands for along the same way from noise [B, 4, h, w], one per step; nothing is learnt from."""
+    latents, told = noise, []
+    for now, after in way_from(first):
+        clean, latents = ddim(latents, tell(latents, torch.full((len(noise),), now, device=noise.device)), now, after)
+        told.append(clean)
+    return told
+
+
+def watched(loss: Watcher | None, tell: Tell, noise: Tensor, rows: np.ndarray, first: int = STEPS - 1) -> tuple[Tensor, Tensor]:
     """The loss along a model's own way from noise [B, 4, h, w] to pictures, its mean over the steps; the share that is right in the end.
 
     Without a loss the way is gone all the same, and nothing is said of it: `tell` may have its own to say.
-    tell: guided noise from latents and times [B]. Every step is learnt from by itself: what it is given is not learnt through, as in DRTune
-    (Wu et al., 2024). rows: where a face of each is kept [B]. first: the first of the steps, all as far apart.
+    Every step is learnt from by itself: what it is given is not learnt through, as in DRTune (Wu et al., 2024). rows: where a face of each
+    is kept [B]. first: the first of the steps.
     """
     latents, told, right = noise, [], torch.zeros(())
     everybody = torch.ones(len(noise), dtype=torch.bool, device=noise.device)
-    way = range(first, -1, -(STEPS // WATCHED))[:WATCHED]
-    for now, after in zip(way, (*way[1:], -1), strict=True):
+    for now, after in way_from(first):
         times = torch.full((len(noise),), now, device=noise.device)
         clean, ahead = ddim(latents, tell(latents, times), now, after)
         if loss is not None:

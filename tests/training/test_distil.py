@@ -205,7 +205,7 @@ def test_it_is_taught_along_its_own_way(trainee, monkeypatch):
     asked, watched = [], fact.watched
     monkeypatch.setattr(fact, "watched", lambda loss, tell, *rest: watched(loss, lambda x, t: asked.append((x, t)) or tell(x, t), *rest))
     with torch.no_grad():
-        _, _, taught = one._watched(batch, words, looks, batch.rows[0])
+        taught = one._watched(batch, words, looks, batch.rows[0]).taught
     faces = torch.from_numpy(one.kept[batch.rows[0][:2, 0]].astype(np.float32))
     heads, found = 1 + 2 * one.usual[:, None], []
     for latents_, times in asked:
@@ -215,7 +215,7 @@ def test_it_is_taught_along_its_own_way(trainee, monkeypatch):
     assert len(found) == 8 and float(taught) == pytest.approx(np.mean(found), rel=1e-3)
     told_of = []
     for each in (trainee(painted=2), trainee()):
-        monkeypatch.setattr(each, "_watched", lambda *given: (torch.zeros(()), torch.zeros(()), torch.tensor(7.0)))
+        monkeypatch.setattr(each, "_watched", lambda *given: fact.Watched(taught=torch.tensor(7.0)))
         torch.manual_seed(0)
         told_of.append(float(each.step(0, np.random.default_rng(0))["taught"]))
     assert told_of[0] == pytest.approx(told_of[1] + 7.0), "beside what it is taught of the pictures"
