@@ -43,7 +43,7 @@ from facechain_ext.training.frozen import networks_of
 from facechain_ext.training.identity_loss import IdentityLoss
 from facechain_ext.training.latents import HEIGHT
 from facechain_ext.training.loop import train
-from facechain_ext.training.noise import ALPHAS, add_noise, coarse_weight, sample, snr_weight, take_noise, velocity_weight, weighed
+from facechain_ext.training.noise import add_noise, coarse_weight, sample, snr_weight, take_noise, velocity_weight, weighed
 from facechain_ext.training.parallel import ParallelAdapter, attach_parallel, parallel_tensors
 from facechain_ext.training.pixels import to_pictures
 from facechain_ext.training.resampler import look_ahead
@@ -314,7 +314,7 @@ class FactTrainee:
     def _watched(self, batch: Batch, words: Tensor, looks: Tensor | None, rows: np.ndarray) -> Watched:
         """What is asked along the model's own way from noise to pictures of some of the batch's people, with guidance as a host's.
 
-        Nobody knows yet where the head will be, so all but the identity loss go by where heads are how often.
+        Nobody knows yet where the head will be, so FAIR and the teacher go by where heads are how often.
         """
         count = min(self.settings.painted, len(words))
         with torch.no_grad():
@@ -343,19 +343,15 @@ class FactTrainee:
         return Watched(wrong, *(torch.stack(each).mean() if each else 0.0 for each in (strayed, taught, apart)))
 
     def _compared(self, identity: IdentityLoss, alone: Sequence[Tensor], apart: list[Tensor]) -> Watcher:
-        """The identity loss, which notes how far the pictures of every step are from those without the adapter."""
+        """The identity loss, noting how far the pictures of every step are from those without the adapter where neither has a head."""
 
         def judge(clean: Tensor, times: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-            apart.append(self._apart(clean, alone[len(apart)], times).mean())
+            other = alone[len(apart)]
+            free = 1 - torch.maximum(identity.heads(clean.detach()), identity.heads(other))
+            apart.append(((clean - other).square() * free).mean() / free.mean())
             return identity(clean, times, *rest)
 
         return judge
-
-    def _apart(self, clean: Tensor, alone: Tensor, times: Tensor) -> Tensor:
-        """How far told pictures are from others outside the usual place of heads, weighed as the noise they were told by is [B]."""
-        alpha = ALPHAS.to(times.device)[times]
-        free = 1 - F.adaptive_avg_pool2d(self.usual[:, None], clean.shape[2:])
-        return weighed(clean, alone, free) * self._weight(times) * alpha / (1 - alpha)
 
     def _teaching(self, faces: tuple[Tensor, np.ndarray], latent: tuple[int, int]) -> AbstractContextManager[Tell | None]:
         """The teacher, told of these faces; nothing where there is none."""

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from facechain_ext.demo.architecture import VAE
 from facechain_ext.engine.checkpoints import read_encoder
@@ -41,6 +42,8 @@ FINISHED = "recogniser.safetensors"
 CELLS, FEATURES = HEIGHT // 8, 384
 CHANNELS = (64, 128, 256)
 """At every size of the latents: whole, half, quarter."""
+WHOLE = 3
+"""Parts of the trunk that work at the whole size."""
 
 
 class Block(nn.Module):
@@ -57,7 +60,7 @@ class Block(nn.Module):
 
 
 class LatentRecogniser(nn.Module):
-    """Scaled latents of one person [B, 4, 16, 16] → features [B, 384], and the lessons that read them."""
+    """Scaled latents of one person [B, 4, 16, 16] → features [B, 384] and the lessons that read them; and where the head is."""
 
     def __init__(self, people: Tensor) -> None:
         """people: everybody's mean embedding, unit vectors [P, E]."""
@@ -70,16 +73,23 @@ class LatentRecogniser(nn.Module):
         side = CELLS >> (len(CHANNELS) - 1)
         parts += [nn.GroupNorm(8, before), nn.SiLU(), nn.Flatten(), nn.Linear(before * side * side, FEATURES), nn.SiLU()]
         self.trunk = nn.Sequential(*parts)
+        self.place = nn.Sequential(nn.GroupNorm(8, CHANNELS[0]), nn.SiLU(), nn.Conv2d(CHANNELS[0], 1, 1))
         self.lessons = Lessons(FEATURES, people)
 
     def errors(self, latents: Tensor, who: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Error of the traits and of whose face it is [B], and whether it is nearest to its own [B]; who: rows of the people [B].
+        """Error of the traits and of whose face it is [B], and whether it is nearest to its own [B]; who: rows of the people [B]."""
+        return self.errors_and_heads(latents, who)[:2]
 
-        The trunk alone computes in bfloat16 where autocast is on.
-        """
-        features = self.trunk(latents)
+    def heads(self, latents: Tensor) -> Tensor:
+        """Share of head in every cell, before a sigmoid [B, 1, 16, 16]."""
+        return self.place(self.trunk[:WHOLE](latents)).float()
+
+    def errors_and_heads(self, latents: Tensor, who: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        """What both say, at the price of one look. Where autocast is on, the lessons alone do not compute in bfloat16."""
+        maps = self.trunk[:WHOLE](latents)
+        features, heads = self.trunk[WHOLE:](maps), self.place(maps)
         with torch.autocast(features.device.type, enabled=False):
-            return self.lessons.errors(features.float(), who)
+            return *self.lessons.errors(features.float(), who), heads.float()
 
 
 def recogniser_file(path: str) -> Path:
@@ -116,6 +126,11 @@ class IdentityLoss:
         """
         errors, right = self.recogniser.errors(latents, self.whose[rows])
         return (errors * trust(times) * with_face).mean(), right[with_face].float().mean()
+
+    @torch.no_grad()
+    def heads(self, latents: Tensor) -> Tensor:
+        """Share of head in every cell of told pictures [B, 4, 16, 16], [B, 1, 16, 16] in [0, 1]."""
+        return self.recogniser.heads(latents).sigmoid()
 
 
 def trust(times: Tensor) -> Tensor:
@@ -176,11 +191,14 @@ class RecogniserTrainee:
         half = len(rows) // 2
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.autocast):
             shown = torch.cat([self._told(latents[:half], rows[:half]), self._noisy(latents[half:])])
-            errors, right = self.network.errors(shown, self.whose[rows])
+            errors, right, heads = self.network.errors_and_heads(shown, self.whose[rows])
         told = errors.mean()
-        norm = optimise(told, self.optimiser, self.parameters, rate_at(number, self.settings), clip=5.0)
+        wanted = send(self.set.heads[rows].astype(np.float32)[:, None] / 255, self.device)
+        loss = told + F.binary_cross_entropy_with_logits(heads, wanted)
+        norm = optimise(loss, self.optimiser, self.parameters, rate_at(number, self.settings), clip=5.0)
         self.average.follow(number)
-        return {"told": told.detach(), "right": right.float().mean(), "gradient": norm, "unseen": self.unseen}
+        misplaced = (heads.detach().sigmoid() - wanted).abs().mean()
+        return {"told": told.detach(), "right": right.float().mean(), "heads": misplaced, "gradient": norm, "unseen": self.unseen}
 
     def _latents(self, rows: np.ndarray) -> Tensor:
         found = send(self.set.latents[rows].astype(np.float32), self.device)
