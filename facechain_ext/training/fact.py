@@ -221,15 +221,15 @@ class FactTrainee:
         plain = F.mse_loss(found.float(), noise, reduction="none").detach()
         told, fair = (self._error(found.float(), noise, batch.head) * self._weight(times)).mean(), outside.mean()
         taught = self._taught(batch, words, looks, noisy, found.float(), times)
-        seen = self._unlike(batch, words, looks, noisy, found.float(), times)
+        way = self._unlike(batch, words, looks, noisy, found.float(), times)
         changed = self._changed(batch, words, noisy, found.float(), times)
-        taught = taught + seen.taught
-        fairly = settings.fair_weight * settings.fair * (fair + seen.strayed)
-        elsewhere = settings.hold * changed + settings.beside * seen.apart
-        loss = told + fairly + settings.identity * seen.unlike + settings.distil * taught + elsewhere
+        taught = taught + way.taught
+        fairly = settings.fair_weight * settings.fair * (fair + way.strayed)
+        elsewhere = settings.hold * changed + settings.beside * way.apart
+        loss = told + fairly + settings.identity * way.unlike + settings.distil * taught + elsewhere
         said = {"error": plain.mean(), "fair": fair.detach(), "gate": self._opening()}
-        watch = {"seen": (settings.painted * settings.identity, self.seen), "strayed": (settings.painted, seen.strayed)}
-        watch |= {"apart": (settings.beside, seen.apart), "taught": (settings.distil, taught)}
+        watch = {"seen": (settings.painted * settings.identity, self.seen), "strayed": (settings.painted, way.strayed)}
+        watch |= {"apart": (settings.beside, way.apart), "taught": (settings.distil, taught)}
         asked = {"known": (settings.identity, self.known), **watch}
         asked |= {"changed": (settings.held, changed), "judged": (settings.tested, self.judged)}
         return loss, said | {name: torch.as_tensor(value).detach() for name, (wanted, value) in asked.items() if wanted}
@@ -348,7 +348,7 @@ class FactTrainee:
         def judge(clean: Tensor, times: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
             other = alone[len(apart)]
             free = 1 - torch.maximum(identity.heads(clean.detach()), identity.heads(other))
-            apart.append(((clean - other).square() * free).mean() / free.mean())
+            apart.append(weighed(clean, other, free).mean())
             return identity(clean, times, *rest)
 
         return judge

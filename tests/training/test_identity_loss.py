@@ -275,16 +275,18 @@ def test_what_strays_on_the_way_is_weighed_too(gates):
 
 def test_what_strays_counts_as_fair_does(gates):
     """Of one batch the loss with λ = 2 is that with λ = 0 and twice both shares."""
-    losses = []
-    for weight in (0.0, 2.0):
-        one = gates(identity=1.0, painted=2, fair_weight=weight)
-        for layer in one.adapter.gates():
-            torch.nn.init.constant_(layer.to_out.weight, 0.01)
-        one._update = lambda loss, number: losses.append(loss.item()) or torch.zeros(())
-        torch.manual_seed(0)
-        said = one.step(0, np.random.default_rng(0))
-    assert float(said["strayed"]) > 0.1
-    assert losses[1] - losses[0] == pytest.approx(2 * float(said["fair"] + said["strayed"]), rel=1e-3)
+    (without, _), (with_it, said) = (lost(gates(identity=1.0, painted=2, fair_weight=weight)) for weight in (0.0, 2.0))
+    assert said["strayed"] > 0.1
+    assert with_it - without == pytest.approx(2 * (said["fair"] + said["strayed"]), rel=1e-3)
+
+
+def lost(one):
+    """Loss of a first step by gates that say a little, and what is logged of it."""
+    for layer in one.adapter.gates():
+        torch.nn.init.constant_(layer.to_out.weight, 0.01)
+    torch.manual_seed(0)
+    loss, said = one.loss(0, np.random.default_rng(0))
+    return loss.item(), {name: float(value) for name, value in said.items()}
 
 
 def test_what_is_painted_is_held_beside_the_same_without_the_adapter(gates):
@@ -330,16 +332,9 @@ def test_what_is_painted_is_held_beside_the_same_without_the_adapter(gates):
 
 def test_what_is_changed_beside_is_heard_as_loudly_as_asked(gates):
     """Of one batch the loss with weight 3 is that with weight 1 and twice what is logged; and by itself it makes gates change less."""
-    losses, said = [], []
-    for weight in (1.0, 3.0):
-        one = gates(identity=1.0, painted=2, beside=weight)
-        for layer in one.adapter.gates():
-            torch.nn.init.constant_(layer.to_out.weight, 0.01)
-        one._update = lambda loss, number: losses.append(loss.item()) or torch.zeros(())
-        torch.manual_seed(0)
-        said.append(float(one.step(0, np.random.default_rng(0))["apart"]))
-    assert said[0] == said[1] > 0
-    assert losses[1] - losses[0] == pytest.approx(2 * said[0], rel=1e-3)
+    (quiet, said), (loud, again) = (lost(gates(identity=1.0, painted=2, beside=weight)) for weight in (1.0, 3.0))
+    assert said["apart"] == again["apart"] > 0
+    assert loud - quiet == pytest.approx(2 * said["apart"], rel=1e-3)
     apart = {}
     for weight in (1e-6, 100.0):
         one = gates(identity=1e-6, painted=2, beside=weight)
