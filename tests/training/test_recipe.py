@@ -152,13 +152,13 @@ def test_the_recipes_that_come_with_the_product_fit_the_commands(path, tmp_path,
         with pytest.raises(Parsed):
             module.main(argv)
         folders[stage.name] = tmp_path / stage.name
-    assert len(parsed) == len(folders) - 1 == {"cpu": 24, "gpu": 20}[path.stem]
+    assert len(parsed) == len(folders) - 1 == {"cpu": 26, "gpu": 22}[path.stem]
 
 
 def module_of(command):
     """The module behind a command of the trainers."""
     names = {"draw-people": "drawn", "encode-pictures": "latents", "export-base": "export", "train-style-lora": "style_lora"}
-    names |= {"train-recogniser": "identity_loss"}
+    names |= {"train-recogniser": "identity_loss", "blend-adapters": "blend"}
     return import_module(f"facechain_ext.training.{names.get(command, command.removeprefix('train-'))}")
 
 
