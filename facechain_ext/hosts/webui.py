@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from facechain_ext.engine.adapter import Adapter
     from facechain_ext.engine.identity import Identity
     from facechain_ext.engine.injection import Call, Injector, Person
+    from facechain_ext.engine.sites import Sites
 
 Kind = Literal["a1111", "forge"]
 Passes = Literal["both", "first", "second"]
@@ -200,19 +201,33 @@ def supports(what: Any = None, adapter: Adapter | None = None) -> str | None:
     return None
 
 
+def text_width() -> int | None:
+    """The width of the text that the loaded checkpoint reads, by which LoRAs made for it are known; None where no SD1.5 one is loaded."""
+    model = loaded_model()
+    try:
+        return None if model is None else _sites(model).context
+    except UnsupportedModel:
+        return None
+
+
 def _check(model: Any, adapter: Adapter | None) -> None:
     """UnsupportedModel or BadWeights where model and adapter cannot work together."""
+    sites = _sites(model)
+    if adapter is not None:
+        adapter.check_fits(sites)
+
+
+def _sites(model: Any) -> Sites:
+    """Where a face enters the model's UNet. UnsupportedModel where it is not of SD1.5's structure."""
     from facechain_ext.engine.sites import find_sites
 
     try:
-        sites = find_sites(_host(model).unet_of(model))
+        return find_sites(_host(model).unet_of(model))
     except AttributeError as error:
         raise UnsupportedModel(
             "This checkpoint's layers are not of Stable Diffusion 1.5's kind, or stored in a form like GGUF; "
             "FaceChain works with SD1.5 checkpoints as safetensors or ckpt files."
         ) from error
-    if adapter is not None:
-        adapter.check_fits(sites)
 
 
 def _host(model: Any) -> Any:

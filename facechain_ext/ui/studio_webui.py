@@ -23,7 +23,7 @@ from facechain_ext.ui.studio import Settings
 from facechain_ext.ui.studio_base import StudioBase
 from facechain_ext.weights.locate import encoder_file, found
 from facechain_ext.workflows.infotext import parse_info
-from facechain_ext.workflows.lora_files import LoraFile, install, lora_file
+from facechain_ext.workflows.lora_files import SD15_TEXT, LoraFile, install, lora_file
 from facechain_ext.workflows.making import AUTO, MakingOptions, Picture
 
 if TYPE_CHECKING:
@@ -147,10 +147,11 @@ class StudioWebUI(StudioBase):
 
     def install_lora(self, path: Path, name: str = "") -> LoraFile:
         """Copy a LoRA into the host's folder after checking it, and let the host see it."""
-        lora_file(path)
+        width = webui.text_width() or SD15_TEXT
+        lora_file(path, text_width=width)
         folder = self.host.folders.loras
         assert folder is not None
-        made = lora_file(install(path, folder, name))
+        made = lora_file(install(path, folder, name), text_width=width)
         self.host.refresh_loras()
         return made
 

@@ -44,6 +44,17 @@ def test_before_a_checkpoint_is_loaded(monkeypatch):
     assert webui.kind() == "forge" and webui.supports() is None
 
 
+def test_the_width_of_the_text_is_the_loaded_checkpoints(monkeypatch):
+    install(monkeypatch, None)
+    assert webui.text_width() is None
+    install(monkeypatch, LatentDiffusion(torch.nn.Linear(2, 2)))
+    assert webui.text_width() is None
+    install(monkeypatch, LatentDiffusion(shared_unet()))
+    assert webui.text_width() == networks.CONTEXT
+    install(monkeypatch, engine(PatchedUNet(networks.ldm_unet())))
+    assert webui.text_width() == networks.CONTEXT
+
+
 def test_importing_it_loads_no_network_code():
     code = "import sys, facechain_ext.hosts.webui; sys.exit('torch' in sys.modules or 'PIL' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -17,6 +17,8 @@ from facechain_ext.workflows.lora_files import hashes
 from facechain_ext.workflows.making import Picture
 from facechain_ext.workflows.own_styles import own_style
 from tests.fakes import page as fakes
+from tests.fakes.networks import CONTEXT, shared_unet
+from tests.fakes.webui import LatentDiffusion
 from tests.fakes.webui_generation import SAMPLERS, add_modules, add_networks, get_sampler_and_scheduler
 from tests.ui.conftest import ASTRONAUT
 from tests.workflows.test_styles_lora_files import KOHYA, write
@@ -32,6 +34,7 @@ def host(monkeypatch, models):
     more = {
         "sd_models": {"model_data": SimpleNamespace(sd_model=None), "checkpoints_list": {"base": info}, "checkpoint_aliases": {}},
         "sd_samplers": {"visible_samplers": lambda: SAMPLERS, "get_sampler_and_scheduler": get_sampler_and_scheduler},
+        "sd_unet": {"current_unet": None},
     }
     add_modules(monkeypatch, made, more)
     add_networks(monkeypatch, made, models / "Lora")
@@ -191,6 +194,16 @@ def test_a_dropped_lora_is_the_hosts_at_once(host, studio, models, tmp_path):
         studio.install_lora(write(tmp_path / "xl.safetensors", {"lora_te1_text_model_x.lora_down.weight": (4, 2048),
                                                                 "lora_te1_text_model_x.lora_up.weight": (8, 4)}))  # fmt: skip
     assert [path.name for path in (models / "Lora").iterdir()] == ["renamed.safetensors"]
+
+
+def test_a_lora_must_fit_the_checkpoint_that_is_loaded(host, studio, tmp_path):
+    """SD1.5's structure with another width of text, as the demo world's, takes LoRAs of that width and refuses SD1.5's."""
+    host.sd_models.model_data.sd_model = LatentDiffusion(shared_unet())
+    narrow = {key: (shape[0], CONTEXT) if "lora_down" in key else shape for key, shape in KOHYA.items()}
+    assert studio.install_lora(write(tmp_path / "narrow.safetensors", narrow)).text
+    with pytest.raises(UnsupportedModel, match=f"is a LoRA for SD1.5: choose one for text of width {CONTEXT}"):
+        studio.install_lora(write(tmp_path / "usual.safetensors", KOHYA))
+    assert [one.name for one in studio.loras()] == ["narrow"]
 
 
 def test_styles_are_bound_anew_only_after_a_change(studio, tmp_path):
